@@ -1,0 +1,42 @@
+"""What every engine offers to the pipeline."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from depth_node.types import Disparity, ImageU8
+
+
+class EngineError(RuntimeError):
+    """An engine cannot be loaded, or failed on a frame; the message says what to do."""
+
+
+class Engine(Protocol):
+    """A network, loaded and ready on one device.
+
+    Attributes:
+        name: the engine, as the parameter `model.engine` names it.
+        model: the network's name in the registry, or the file that it came from.
+        device: the device in words, such as `CPU (AMD EPYC, 2 threads)`.
+        precision: `fp32`, `fp16`, `bf16` or `int8`.
+    """
+
+    name: str
+    model: str
+    device: str
+    precision: str
+
+    def infer(self, image: ImageU8) -> Disparity:
+        """Run the network on one HxWx3 uint8 RGB image of any size.
+
+        Blocks until the result is there and releases the GIL meanwhile. The result is the caller's
+        to keep: no buffer of the engine is returned.
+
+        Raises:
+            EngineError: the engine failed, or its output is not finite.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free the device; the engine cannot be used afterwards."""
+        ...

@@ -1,0 +1,1 @@
+"""Camera geometry: rectification, depth, edges and point clouds."""

@@ -1,0 +1,1 @@
+"""Networks: registry, weights and export to one graph."""

@@ -1,0 +1,1 @@
+"""Metric scale: from affine-invariant disparity to metres."""

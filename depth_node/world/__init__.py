@@ -1,0 +1,1 @@
+"""A small synthetic world with a robot, rendered by ray casting."""

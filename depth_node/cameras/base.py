@@ -18,6 +18,18 @@ class EndOfStream(Exception):  # noqa: N818 - it is an end, not an error
 class Camera(Protocol):
     """A source of frames, read by one thread."""
 
+    def describe(self) -> str:
+        """What was opened and what it delivers, in one line for the log."""
+        ...
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What the user must be told, each once: an assumed field of view, a size not granted.
+
+        The tuple may grow while the camera runs; its texts are not errors, frames keep coming.
+        """
+        ...
+
     def read(self) -> Frame:
         """Wait for the next frame at the camera's own rate and return it.
 
@@ -26,10 +38,10 @@ class Camera(Protocol):
 
         Raises:
             CameraError: no frame can be had now; reading again later may work.
-            EndOfStream: there will be no more frames.
+            EndOfStream: there will be no more frames, or `close()` was called.
         """
         ...
 
     def close(self) -> None:
-        """Release the device; safe to call twice and from another thread."""
+        """Release the device and end a `read()` that waits; safe twice and from another thread."""
         ...

@@ -1,0 +1,135 @@
+"""Undistort and rectify camera images with maps that are computed once per calibration."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TypeAlias
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from depth_node.types import ArrayF64, CameraModel, Frame, ImageU8
+
+Maps: TypeAlias = tuple[NDArray[np.int16], NDArray[np.uint16]]
+
+COEFFICIENTS = {"plumb_bob": (4, 5), "rational_polynomial": (8,), "equidistant": (4,)}
+"""Accepted numbers of distortion coefficients for each model of `sensor_msgs/CameraInfo`."""
+
+
+def needs_rectification(camera: CameraModel) -> bool:
+    """Whether the raw image differs from the rectified one: distortion, rotation, or P != K."""
+    return camera.distorted or not np.allclose(camera.K, camera.P[:, :3], rtol=1e-9, atol=1e-6)
+
+
+class Rectifier:
+    """Rectifies frames; one instance serves one camera stream, from one thread."""
+
+    def __init__(self) -> None:
+        self._camera: CameraModel | None = None
+        self._rectified: CameraModel | None = None
+        self._maps: Maps | None = None
+        self._border: ImageU8 | None = None
+        self._unseen: ImageU8 | None = None
+
+    @property
+    def unseen(self) -> ImageU8 | None:
+        """Where the latest frame shows nothing: the black border that a wide P leaves.
+
+        HxW uint8, 255 where the camera saw nothing, or None when it saw every pixel. The network
+        invents depth there.
+        """
+        return self._unseen
+
+    def rectify(self, frame: Frame) -> Frame:
+        """Return the frame with an image that obeys `camera.P`.
+
+        The image is interpolated bilinearly into a new array. A frame that is rectified already is
+        returned as it is; one whose camera has no distortion keeps its array, uncopied. Stamp,
+        frame_id and receipt time are the frame's own.
+
+        Raises:
+            ValueError: the camera is unknown or of another size than the image, its K, R or P is
+                singular or not finite, or its distortion cannot be understood.
+        """
+        if frame.rectified:
+            self._unseen = None
+            return frame
+        camera = frame.camera
+        if camera is None:
+            raise ValueError("the frame has no calibration, so it cannot be rectified")
+        height, width = frame.image.shape[:2]
+        if (camera.width, camera.height) != (width, height):
+            raise ValueError(
+                f"the calibration is for {camera.width}x{camera.height} but the image is "
+                f"{width}x{height}; both must come from the same camera mode"
+            )
+        self._prepare(camera)
+        self._unseen = self._border
+        assert self._rectified is not None
+        image = frame.image
+        if self._maps is not None:
+            image = _remap(image, self._maps)
+        return replace(frame, image=image, camera=self._rectified, rectified=True)
+
+    def _prepare(self, camera: CameraModel) -> None:
+        if self._camera is not None and _same_calibration(camera, self._camera):
+            self._camera = camera  # a driver sends a new object with equal numbers every frame
+            return
+        maps, border = None, None
+        if needs_rectification(camera):
+            maps = _maps(camera)
+            white = np.full((camera.height, camera.width), 255, np.uint8)
+            missing = np.asarray(cv2.bitwise_not(_remap(white, maps)), np.uint8)
+            border = missing if missing.any() else None
+        self._camera, self._rectified = camera, camera.rectified()
+        self._maps, self._border = maps, border
+
+
+def _remap(image: ImageU8, maps: Maps) -> ImageU8:
+    rectified = cv2.remap(image, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    return np.asarray(rectified, np.uint8)
+
+
+def _same_calibration(a: CameraModel, b: CameraModel) -> bool:
+    return a is b or (
+        (a.width, a.height, a.distortion_model, a.assumed)
+        == (b.width, b.height, b.distortion_model, b.assumed)
+        and np.array_equal(a.D, b.D)
+        and np.array_equal(a.K, b.K)
+        and np.array_equal(a.R, b.R)
+        and np.array_equal(a.P, b.P)
+    )
+
+
+def _maps(camera: CameraModel) -> Maps:
+    """Fixed-point maps (1/32 pixel) from the rectified to the raw image."""
+    D = _coefficients(camera)
+    K, R, P = camera.K, camera.R, camera.P[:, :3]
+    for name, matrix in (("K", K), ("P", P), ("R", R)):
+        if not np.isfinite(matrix).all() or abs(np.linalg.det(matrix)) < 1e-9:
+            raise ValueError(
+                f"{name} of the calibration is {matrix.tolist()}; it must be finite and invertible"
+            )
+    library = cv2.fisheye if camera.distortion_model == "equidistant" else cv2
+    size = (camera.width, camera.height)
+    xy, fraction = library.initUndistortRectifyMap(K, D, R, P, size, cv2.CV_16SC2)
+    return np.asarray(xy, np.int16), np.asarray(fraction, np.uint16)
+
+
+def _coefficients(camera: CameraModel) -> ArrayF64:
+    """The distortion coefficients in OpenCV's order, which is also CameraInfo's."""
+    model, D = camera.distortion_model, np.asarray(camera.D, np.float64).ravel()
+    if not D.any():  # only rotated or re-centred: every model agrees
+        return np.zeros(4)
+    if model not in COEFFICIENTS:
+        raise ValueError(
+            f"the distortion model is {model!r}; it must be one of {list(COEFFICIENTS)}, or the "
+            "image must be rectified before it comes here"
+        )
+    if D.size not in COEFFICIENTS[model]:
+        wanted = " or ".join(map(str, COEFFICIENTS[model]))
+        raise ValueError(f"{model} has {D.size} distortion coefficients; it takes {wanted}")
+    if not np.isfinite(D).all():
+        raise ValueError(f"the distortion coefficients are {D.tolist()}; they must be finite")
+    return D

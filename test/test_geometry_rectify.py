@@ -1,0 +1,191 @@
+"""Rectified pixels are where P says, for every distortion model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from depth_node.geometry.rectify import Rectifier
+from depth_node.types import CameraModel, Frame
+
+WIDTH, HEIGHT = 320, 240
+BLOB_SIGMA_PX = 3.0
+
+
+def radial_tangential(x, y, D):
+    """CameraInfo's plumb_bob and rational_polynomial, from image_geometry's documentation."""
+    k1, k2, p1, p2, k3, k4, k5, k6 = [*D, *[0.0] * (8 - len(D))]
+    r2 = x * x + y * y
+    radial = (1 + r2 * (k1 + r2 * (k2 + r2 * k3))) / (1 + r2 * (k4 + r2 * (k5 + r2 * k6)))
+    return (
+        x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x),
+        y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y,
+    )
+
+
+def equidistant(x, y, D):
+    """Kannala and Brandt, 2006: the distorted radius is a polynomial of the angle."""
+    r = np.hypot(x, y)
+    angle = np.arctan(r)
+    bent = angle * (1 + sum(k * angle ** (2 * i + 2) for i, k in enumerate(D)))
+    scale = bent / r if r > 0 else 1.0
+    return x * scale, y * scale
+
+
+def rotation(pitch_deg, roll_deg):
+    a, b = np.radians([pitch_deg, roll_deg])
+    about_x = np.array([[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]])
+    about_z = np.array([[np.cos(b), -np.sin(b), 0], [np.sin(b), np.cos(b), 0], [0, 0, 1]])
+    return about_x @ about_z
+
+
+def camera(model, D, R=None, zoom=0.9):
+    K = np.array([[230.0, 0, 163.0], [0, 235.0, 117.0], [0, 0, 1]])
+    P = np.array([[230.0 * zoom, 0, 158.0, 0], [0, 230.0 * zoom, 121.0, 0], [0, 0, 1, 0]])
+    R = np.eye(3) if R is None else R
+    return CameraModel(WIDTH, HEIGHT, K, np.asarray(D, float), R, P, model)
+
+
+def frame_of(image, model, **kwargs):
+    return Frame(image, 1_234_567_891, "left_optical", model, 42, **kwargs)
+
+
+def blob(u, v):
+    """A soft white dot; its brightness is its probability, so its centroid is its position."""
+    x, y = np.meshgrid(np.arange(WIDTH), np.arange(HEIGHT))
+    dot = 255.0 * np.exp(-0.5 * ((x - u) ** 2 + (y - v) ** 2) / BLOB_SIGMA_PX**2)
+    return np.repeat(dot.round().astype(np.uint8)[..., None], 3, axis=2)
+
+
+def centroid(image):
+    weight = image[..., 0].astype(float)
+    x, y = np.meshgrid(np.arange(WIDTH), np.arange(HEIGHT))
+    return (weight * x).sum() / weight.sum(), (weight * y).sum() / weight.sum()
+
+
+MODELS = {
+    "plumb_bob": (radial_tangential, [-0.28, 0.09, 0.002, -0.001, -0.01]),
+    "rational_polynomial": (
+        radial_tangential,
+        [0.35, -0.12, 0.001, -0.002, 0.02, 0.6, -0.1, 0.03],
+    ),
+    "equidistant": (equidistant, [-0.03, 0.012, -0.006, 0.001]),
+}
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    model=st.sampled_from(sorted(MODELS)),
+    u=st.floats(40, WIDTH - 40),
+    v=st.floats(40, HEIGHT - 40),
+    pitch=st.floats(-3, 3),
+    roll=st.floats(-3, 3),
+)
+def test_a_distorted_point_is_rectified_to_where_p_says(model, u, v, pitch, roll):
+    distort, D = MODELS[model]
+    cam = camera(model, D, rotation(pitch, roll))
+    in_rectified = np.linalg.inv(cam.P[:, :3]) @ [u, v, 1.0]
+    in_raw = cam.R.T @ in_rectified
+    x, y = distort(in_raw[0] / in_raw[2], in_raw[1] / in_raw[2], D)
+    raw = blob(cam.K[0, 0] * x + cam.K[0, 2], cam.K[1, 1] * y + cam.K[1, 2])
+
+    rectified = Rectifier().rectify(frame_of(raw, cam))
+
+    assert np.hypot(*np.subtract(centroid(rectified.image), (u, v))) <= 0.5
+
+
+def test_the_rectified_frame_keeps_its_identity_and_loses_its_distortion():
+    cam = camera("plumb_bob", MODELS["plumb_bob"][1])
+    result = Rectifier().rectify(frame_of(blob(100, 100), cam))
+    assert (result.stamp_ns, result.frame_id, result.received_ns) == (
+        1_234_567_891,
+        "left_optical",
+        42,
+    )
+    assert result.rectified
+    assert not result.camera.distorted
+    np.testing.assert_array_equal(result.camera.K, cam.P[:, :3])
+
+
+def test_an_undistorted_image_is_not_copied():
+    cam = CameraModel.pinhole(WIDTH, HEIGHT, 200, 200, 160, 120, distortion_model="plumb_bob")
+    image = blob(50, 50)
+    result = Rectifier().rectify(frame_of(image, cam))
+    assert result.image is image
+    assert result.rectified
+
+
+def test_an_image_that_is_rectified_already_is_left_alone():
+    cam = camera("plumb_bob", MODELS["plumb_bob"][1])
+    frame = frame_of(blob(50, 50), cam, rectified=True)
+    assert Rectifier().rectify(frame) is frame
+
+
+def test_an_undistorted_image_moves_when_p_differs_from_k():
+    cam = camera("", [], zoom=1.0)
+    result = Rectifier().rectify(frame_of(blob(163, 117), cam))
+    np.testing.assert_allclose(centroid(result.image), (158, 121), atol=0.1)
+
+
+def test_maps_are_computed_once_for_equal_calibrations(monkeypatch):
+    calls = []
+    import depth_node.geometry.rectify as module
+
+    original = module._maps
+    monkeypatch.setattr(module, "_maps", lambda cam: calls.append(cam) or original(cam))
+    rectifier, image = Rectifier(), blob(100, 100)
+    D = MODELS["plumb_bob"][1]
+    for _ in range(3):
+        rectifier.rectify(frame_of(image, camera("plumb_bob", D)))
+    assert len(calls) == 1
+    rectifier.rectify(frame_of(image, camera("plumb_bob", [0.1, *D[1:]])))
+    assert len(calls) == 2
+
+
+def test_pixels_that_the_camera_never_saw_are_known():
+    rectifier = Rectifier()
+    wide = frame_of(blob(10, 10), camera("plumb_bob", [-0.1, 0, 0, 0, 0], zoom=0.6))
+    narrow = frame_of(blob(10, 10), camera("plumb_bob", [-0.05, 0, 0, 0, 0], zoom=1.3))
+    for between in (narrow, replace(wide, rectified=True)):
+        rectifier.rectify(wide)
+        assert rectifier.unseen[0, 0] == 255
+        assert rectifier.unseen[HEIGHT // 2, WIDTH // 2] == 0
+        rectifier.rectify(between)
+        assert rectifier.unseen is None
+
+
+@pytest.mark.parametrize(
+    ("model", "D", "message"),
+    [
+        ("fov", [0.9], "'fov'.*plumb_bob"),
+        ("plumb_bob", [0.1, 0.2], "plumb_bob has 2 .* takes 4 or 5"),
+        ("rational_polynomial", [0.1] * 5, "rational_polynomial has 5 .* takes 8"),
+        ("equidistant", [0.1] * 5, "equidistant has 5 .* takes 4"),
+        ("plumb_bob", [np.nan, 0.1, 0, 0, 0], "must be finite"),
+    ],
+)
+def test_a_distortion_that_cannot_be_understood_is_refused(model, D, message):
+    with pytest.raises(ValueError, match=message):
+        Rectifier().rectify(frame_of(blob(9, 9), camera(model, D)))
+
+
+def test_a_calibration_that_does_not_fit_the_image_is_refused():
+    cam = camera("plumb_bob", MODELS["plumb_bob"][1])
+    with pytest.raises(ValueError, match="640x240 but the image is 320x240"):
+        Rectifier().rectify(frame_of(blob(9, 9), replace(cam, width=640)))
+    with pytest.raises(ValueError, match="no calibration"):
+        Rectifier().rectify(frame_of(blob(9, 9), None))
+    with pytest.raises(ValueError, match="K of the calibration"):
+        Rectifier().rectify(frame_of(blob(9, 9), replace(cam, K=np.full((3, 3), np.nan))))
+
+
+def test_a_bad_calibration_leaves_the_good_one_in_place():
+    rectifier, good = Rectifier(), camera("plumb_bob", MODELS["plumb_bob"][1])
+    before = rectifier.rectify(frame_of(blob(99, 99), good)).image
+    with pytest.raises(ValueError, match="takes 4 or 5"):
+        rectifier.rectify(frame_of(blob(99, 99), camera("plumb_bob", [0.1])))
+    np.testing.assert_array_equal(rectifier.rectify(frame_of(blob(99, 99), good)).image, before)

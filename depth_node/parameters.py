@@ -204,7 +204,8 @@ class DepthSettings:
     )
     edge_ratio: float = _param(
         0.08,
-        "Relative jump of depth between neighbours from which on a pixel belongs to an edge.",
+        "Relative jump of depth between two surfaces from which on the pixels between them are "
+        "removed; a pixel within half of it of a surface stays.",
         minimum=0.01,
         maximum=1.0,
         dynamic=True,
@@ -251,7 +252,7 @@ class PreviewSettings:
     """The colour picture of the depth."""
 
     min_m: float = _param(
-        0.3, "Depth at the near end of the colours.", unit="m", minimum=0.01, dynamic=True
+        0.8, "Depth at the near end of the colours.", unit="m", minimum=0.01, dynamic=True
     )
     max_m: float = _param(
         15.0, "Depth at the far end of the colours.", unit="m", minimum=0.1, dynamic=True
@@ -307,10 +308,10 @@ class Settings:
         return {name: getattr(group, leaf) for name, group, leaf in _leaves(self)}
 
     def with_values(self, values: Mapping[str, object]) -> Settings:
-        """These settings with some values replaced, checked one by one and together.
+        """These settings with some values replaced, each checked by itself.
 
         Raises:
-            ParameterError: a name is unknown, a value is refused, or two values contradict.
+            ParameterError: a name is unknown or a value is refused.
         """
         definitions = {p.name: p for p in describe()}
         changes: dict[str, dict[str, Any]] = {}
@@ -322,11 +323,14 @@ class Settings:
         top: dict[str, Any] = changes.pop("", {})
         for group, leaves in changes.items():
             top[group] = dataclasses.replace(getattr(self, group), **leaves)
-        settings = dataclasses.replace(self, **top)
-        settings._check_together()
-        return settings
+        return dataclasses.replace(self, **top)
 
-    def _check_together(self) -> None:
+    def check_together(self) -> None:
+        """Check that no two values contradict each other.
+
+        Raises:
+            ParameterError: they do.
+        """
         for name, group in (("depth", self.depth), ("preview", self.preview)):
             if group.min_m >= group.max_m:
                 raise ParameterError(

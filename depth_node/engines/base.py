@@ -11,6 +11,10 @@ class EngineError(RuntimeError):
     """An engine cannot be loaded, or failed on a frame; the message says what to do."""
 
 
+class EngineUnavailable(EngineError):  # noqa: N818 - a kind of EngineError
+    """An engine's runtime or device is not here, whatever the network and precision."""
+
+
 class Engine(Protocol):
     """A network, loaded and ready on one device.
 
@@ -40,3 +44,14 @@ class Engine(Protocol):
     def close(self) -> None:
         """Free the device; the engine cannot be used afterwards."""
         ...
+
+
+class TestedEngine(Engine, Protocol):
+    """An engine as this package's own loader sees it.
+
+    Attributes:
+        signature: all that its results depend on, by name: graph hash, runtime and driver
+            versions, device, compute capability, precision and shapes.
+    """
+
+    signature: dict[str, str]

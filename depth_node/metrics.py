@@ -1,0 +1,133 @@
+"""What the node counts and times: every frame's fate, rates, and time per stage."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+
+WINDOW = 300
+"""Samples a percentile is taken over: ten seconds at 30 Hz."""
+
+
+@dataclass(frozen=True)
+class Percentiles:
+    """Percentiles of a time over the last `WINDOW` samples, milliseconds; NaN without samples."""
+
+    p50: float
+    p95: float
+    p99: float
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The state of all counters at one moment.
+
+    `received == published + sum(dropped.values()) + in_flight`, always.
+
+    Attributes:
+        received: frames that reached the node since it became active.
+        published: frames of which at least one output went out.
+        dropped: frames that did not, by reason.
+        in_flight: frames being worked on.
+        rate_in_hz: frames received a second, over the last seconds.
+        rate_out_hz: frames published a second, over the last seconds.
+        latency_ms: image stamp to the last publish of that image, by the node's clock.
+        turnaround_ms: arrival of the image in this process to the last publish.
+        stages_ms: time per stage, by name, in the order of the pipeline.
+    """
+
+    received: int
+    published: int
+    dropped: dict[str, int]
+    in_flight: int
+    rate_in_hz: float
+    rate_out_hz: float
+    latency_ms: Percentiles
+    turnaround_ms: Percentiles
+    stages_ms: dict[str, Percentiles] = field(default_factory=dict)
+
+
+class Metrics:
+    """Thread-safe counters of one pipeline; every frame that is received ends exactly once."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._received = 0
+        self._published = 0
+        self._dropped: Counter[str] = Counter()
+        self._arrivals: deque[float] = deque(maxlen=WINDOW)
+        self._departures: deque[float] = deque(maxlen=WINDOW)
+        self._latency_ms: deque[float] = deque(maxlen=WINDOW)
+        self._turnaround_ms: deque[float] = deque(maxlen=WINDOW)
+        self._stages_ms: dict[str, deque[float]] = {}
+
+    def received(self) -> None:
+        """Count a frame that came in."""
+        with self._lock:
+            self._received += 1
+            self._arrivals.append(time.monotonic())
+
+    def published(self, received_ns: int, latency_s: float | None) -> None:
+        """Count a frame that went out.
+
+        Args:
+            received_ns: `time.monotonic_ns()` when its image arrived.
+            latency_s: seconds since its stamp, or None when it has no usable stamp.
+        """
+        now_ns = time.monotonic_ns()
+        with self._lock:
+            self._published += 1
+            self._departures.append(1e-9 * now_ns)
+            self._turnaround_ms.append(1e-6 * (now_ns - received_ns))
+            if latency_s is not None:
+                self._latency_ms.append(1e3 * latency_s)
+
+    def dropped(self, reason: str) -> None:
+        """Count a frame that will not be published, and why."""
+        with self._lock:
+            self._dropped[reason] += 1
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time one stage of one frame."""
+        start = time.perf_counter()
+        yield
+        elapsed_ms = 1e3 * (time.perf_counter() - start)
+        with self._lock:
+            self._stages_ms.setdefault(name, deque(maxlen=WINDOW)).append(elapsed_ms)
+
+    def snapshot(self) -> Snapshot:
+        """Everything counted so far, consistent with itself."""
+        with self._lock:
+            now = time.monotonic()
+            return Snapshot(
+                received=self._received,
+                published=self._published,
+                dropped=dict(self._dropped),
+                in_flight=self._received - self._published - sum(self._dropped.values()),
+                rate_in_hz=_rate(self._arrivals, now),
+                rate_out_hz=_rate(self._departures, now),
+                latency_ms=_percentiles(self._latency_ms),
+                turnaround_ms=_percentiles(self._turnaround_ms),
+                stages_ms={name: _percentiles(times) for name, times in self._stages_ms.items()},
+            )
+
+
+def _rate(times: deque[float], now: float, window_s: float = 5.0) -> float:
+    recent = [t for t in times if now - t <= window_s]
+    if len(recent) < 2:
+        return 0.0
+    return (len(recent) - 1) / max(recent[-1] - recent[0], 1e-9)
+
+
+def _percentiles(samples: deque[float]) -> Percentiles:
+    if not samples:
+        return Percentiles(float("nan"), float("nan"), float("nan"))
+    p50, p95, p99 = np.percentile(np.fromiter(samples, dtype=np.float64), (50, 95, 99))
+    return Percentiles(float(p50), float(p95), float(p99))

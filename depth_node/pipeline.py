@@ -1,0 +1,230 @@
+"""The one way through: camera -> Frame -> engine -> Disparity -> scale -> MetricDepth -> sink.
+
+Two threads do the work, so that the network never waits for packing and sending: one turns the
+newest camera frame into disparity, the other turns the newest disparity into metres and publishes.
+Between them, and before them, stands a slot in which the newest item wins. Every frame that is
+submitted ends exactly once, published or dropped for a counted reason.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from depth_node.engines.base import Engine, EngineError
+from depth_node.geometry.depth import MetricConverter
+from depth_node.geometry.rectify import Rectifier
+from depth_node.handover import Slot
+from depth_node.health import Health, Level
+from depth_node.metrics import Metrics
+from depth_node.parameters import Settings
+from depth_node.scale.base import ScaleEstimator
+from depth_node.types import (
+    Disparity,
+    Frame,
+    ImageU8,
+    MetricDepth,
+    ScaleEstimate,
+    ScaleState,
+)
+
+JOIN_TIMEOUT_S = 1.0
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """All that is known about one frame when it leaves the pipeline.
+
+    Attributes:
+        frame: the frame that the network saw, rectified.
+        disparity: what the network saw in it.
+        estimate: the scale of this frame.
+        depth: metres, or None when there is no scale or no calibration.
+    """
+
+    frame: Frame
+    disparity: Disparity
+    estimate: ScaleEstimate
+    depth: MetricDepth | None
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """What one thread hands to the other; `unseen` marks pixels that rectification left empty."""
+
+    frame: Frame
+    unseen: ImageU8 | None
+    disparity: Disparity
+
+
+class Sink(Protocol):
+    """Where results go."""
+
+    def wanted(self) -> bool:
+        """Whether anybody listens; a frame that nobody wants is not computed."""
+        ...
+
+    def publish(self, result: Result) -> None:
+        """Send what is wanted of one result."""
+        ...
+
+
+class Pipeline:
+    """Runs frames through engine, scale and conversion on two threads of its own.
+
+    Attributes:
+        settings: may be replaced at any time; the next frame sees the new ones.
+        estimator: likewise.
+        last_estimate: the scale of the newest frame that was finished, or None before the first.
+    """
+
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        estimator: ScaleEstimator,
+        sink: Sink,
+        settings: Settings,
+        metrics: Metrics,
+        health: Health,
+        now_ns: Callable[[], int],
+    ) -> None:
+        self.settings = settings
+        self.estimator = estimator
+        self.last_estimate: ScaleEstimate | None = None
+        self._engine = engine
+        self._sink = sink
+        self._metrics = metrics
+        self._health = health
+        self._now_ns = now_ns
+        self._rectifier = Rectifier()
+        self._converter = MetricConverter()
+        self._last_stamp_ns: int | None = None
+        self._captured: Slot[Callable[[], Frame]] = Slot()
+        self._inferred: Slot[_Seen] = Slot()
+        self._threads = [
+            threading.Thread(target=self._run_network, name="network", daemon=True),
+            threading.Thread(target=self._run_output, name="output", daemon=True),
+        ]
+
+    def start(self) -> None:
+        """Begin to work; a pipeline is started once."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> bool:
+        """Refuse further frames and end both threads.
+
+        Returns:
+            False when a thread is still inside a call of the engine after a second; it ends by
+            itself when that call returns, and nothing of it is published.
+        """
+        for slot in (self._captured, self._inferred):
+            if slot.close() is not None:
+                self._metrics.dropped("node stopped")
+        for thread in self._threads:
+            thread.join(JOIN_TIMEOUT_S)
+        return not any(thread.is_alive() for thread in self._threads)
+
+    def submit(self, decode: Callable[[], Frame]) -> None:
+        """Offer the newest frame; `decode` is called only if the frame is still the newest.
+
+        `decode` may raise `ValueError` for an image that cannot be understood.
+        """
+        self._metrics.received()
+        displaced = self._captured.put(decode)
+        if displaced is not None:
+            reason = "node stopped" if displaced is decode else "newer frame arrived"
+            self._metrics.dropped(reason)
+
+    def _run_network(self) -> None:
+        while not self._captured.closed:
+            decode = self._captured.take()
+            if decode is not None:
+                self._guard(self._see, decode)
+
+    def _run_output(self) -> None:
+        while not self._inferred.closed:
+            seen = self._inferred.take()
+            if seen is not None:
+                self._guard(self._finish, seen)
+
+    def _guard(self, step: Callable[..., str | None], *args: object) -> None:
+        """Run one step of one frame; whatever goes wrong costs this frame and no other."""
+        try:
+            reason = step(*args)
+        except EngineError as error:
+            self._problem("engine", str(error))
+            reason = "engine failed"
+        except ValueError as error:
+            self._problem("image", str(error))
+            reason = "bad image"
+        except Exception as error:
+            _log.exception("a frame failed in a way that the node does not know")
+            self._problem("internal", f"{type(error).__name__}: {error}; see the node's log")
+            reason = "internal error"
+        if reason is not None:
+            self._metrics.dropped(reason)
+
+    def _problem(self, topic: str, text: str) -> None:
+        if self._health.report(topic, Level.ERROR, text):
+            _log.error("%s", text)
+
+    def _see(self, decode: Callable[[], Frame]) -> str | None:
+        if not self._sink.wanted():
+            return "no subscriber"
+        with self._metrics.stage("conversion"):
+            frame = decode()
+        with self._metrics.stage("rectification"):
+            frame, unseen = self._rectify(frame)
+        self._health.clear("image")
+        with self._metrics.stage("network"):
+            disparity = self._engine.infer(frame.image)
+        self._health.clear("engine")
+        displaced = self._inferred.put(_Seen(frame, unseen, disparity))
+        if displaced is None:
+            return None
+        return "node stopped" if self._inferred.closed else "output is slower than the network"
+
+    def _rectify(self, frame: Frame) -> tuple[Frame, ImageU8 | None]:
+        mode = self.settings.camera.rectify
+        if mode == "off" or frame.camera is None:
+            return replace(frame, rectified=True), None
+        if mode == "auto" and frame.rectified:
+            return frame, None
+        return self._rectifier.rectify(replace(frame, rectified=False)), self._rectifier.unseen
+
+    def _finish(self, seen: _Seen) -> str | None:
+        frame, disparity, settings = seen.frame, seen.disparity, self.settings
+        self._follow_clock(frame.stamp_ns)
+        with self._metrics.stage("scale"):
+            estimate = self.estimator.estimate(frame, disparity)
+        self.last_estimate = estimate
+        depth = None
+        if estimate.state is not ScaleState.RELATIVE and frame.camera is not None:
+            with self._metrics.stage("depth"):
+                depth = self._converter.to_metric(
+                    disparity, estimate, frame, settings.depth, seen.unseen
+                )
+        if self._inferred.closed:
+            return "node stopped"
+        with self._metrics.stage("publishing"):
+            self._sink.publish(Result(frame, disparity, estimate, depth))
+        self._health.clear("internal")
+        latency_s = 1e-9 * (self._now_ns() - frame.stamp_ns)
+        self._metrics.published(frame.received_ns, latency_s if frame.stamp_ns > 0 else None)
+        return None
+
+    def _follow_clock(self, stamp_ns: int) -> None:
+        """A stamp that jumps back is a bag that loops or a simulation that restarts."""
+        if self._last_stamp_ns is not None and stamp_ns < self._last_stamp_ns:
+            _log.warning(
+                "image stamps jumped back by %.3f s; everything carried over time starts anew",
+                1e-9 * (self._last_stamp_ns - stamp_ns),
+            )
+            self.estimator.reset()
+        self._last_stamp_ns = stamp_ns

@@ -1,0 +1,82 @@
+"""Finds the calibration that belongs to an image, and says what is wrong with it."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from depth_node.health import Health, Level
+from depth_node.ros.camera_info import CalibrationError, camera_from_info, optical_frame_warning
+from depth_node.ros.wire import stamp_ns
+from depth_node.types import CameraModel
+
+KEPT = 16
+"""CameraInfo messages kept for matching by stamp: half a second at 30 Hz."""
+
+
+class CameraInfoCache:
+    """Pairs images with CameraInfo: the one of the same stamp, else the latest.
+
+    A pairing that cannot be used costs the metres, not the frame: the image goes on without a
+    calibration and `health` says why.
+    """
+
+    def __init__(self, topic: str, health: Health) -> None:
+        self._topic = topic
+        self._health = health
+        self._infos: deque[tuple[int, Any]] = deque(maxlen=KEPT)
+        self._converted: tuple[Any, CameraModel] | None = None
+
+    def add(self, msg: Any) -> None:
+        """Keep a `sensor_msgs/CameraInfo`."""
+        self._infos.append((stamp_ns(msg.header), msg))
+
+    def camera_for(self, header: Any, width: int, height: int) -> CameraModel | None:
+        """The calibration for an image of this header and size, or None when there is none."""
+        warning = optical_frame_warning(header.frame_id)
+        if warning:
+            self._health.report("frame_id", Level.WARN, warning)
+        else:
+            self._health.clear("frame_id")
+        infos = list(self._infos)
+        if not infos:
+            self._health.report(
+                "camera_info",
+                Level.ERROR,
+                f"images arrive but no CameraInfo on {self._topic}: only relative depth is "
+                "published. Start the driver's calibration, remap camera_info, or set "
+                "camera.calibration",
+            )
+            return None
+        stamp = stamp_ns(header)
+        msg = next((info for at, info in reversed(infos) if at == stamp), infos[-1][1])
+        try:
+            camera = self._convert(msg, width, height)
+        except CalibrationError as error:
+            text = f"{self._topic}: {error}. Only relative depth is published until then"
+            self._health.report("camera_info", Level.ERROR, text)
+            return None
+        if msg.header.frame_id != header.frame_id:
+            self._health.report(
+                "camera_info",
+                Level.WARN,
+                f"the image is in frame {header.frame_id!r} but its CameraInfo in "
+                f"{msg.header.frame_id!r}; the image's frame is used. Check that both come from "
+                "one camera",
+            )
+        else:
+            self._health.clear("camera_info")
+        return camera
+
+    def _convert(self, msg: Any, width: int, height: int) -> CameraModel:
+        """Convert a message, or reuse the last conversion when only its header differs."""
+        key = (
+            *(msg.width, msg.height, msg.distortion_model),
+            *(tuple(msg.k), tuple(msg.d), tuple(msg.r), tuple(msg.p)),
+            *(msg.binning_x, msg.binning_y),
+            (msg.roi.x_offset, msg.roi.y_offset, msg.roi.width, msg.roi.height),
+            (width, height),
+        )
+        if self._converted is None or self._converted[0] != key:
+            self._converted = (key, camera_from_info(msg, (width, height)))
+        return self._converted[1]

@@ -1,0 +1,77 @@
+"""The thread that reads a camera which the node opened itself."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from depth_node.cameras.base import Camera, CameraError, EndOfStream
+from depth_node.cameras.open import open_camera
+from depth_node.health import Health, Level
+from depth_node.parameters import CameraSettings
+from depth_node.types import Frame
+
+_log = logging.getLogger(__name__)
+
+
+class CameraReader:
+    """Reads frames as they come and submits each; lives through a camera that goes and returns."""
+
+    def __init__(self, settings: CameraSettings, health: Health) -> None:
+        """Open the camera.
+
+        Raises:
+            CameraError: it cannot be opened.
+        """
+        self._settings = settings
+        self._health = health
+        self._camera: Camera = open_camera(settings)
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def describe(self) -> str:
+        """The camera in words."""
+        return self._camera.describe()
+
+    def start(self, submit: Callable[[Callable[[], Frame]], None]) -> None:
+        """Begin to read."""
+        if self._stopping.is_set():  # the last stop closed the camera
+            self._camera = open_camera(self._settings)
+            self._stopping.clear()
+        self._thread = threading.Thread(
+            target=self._run, args=(submit,), name="camera", daemon=True
+        )
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Close the camera and end the thread."""
+        self._stopping.set()
+        self._camera.close()
+        if self._thread is not None:
+            self._thread.join(timeout=1.0)
+
+    def _run(self, submit: Callable[[Callable[[], Frame]], None]) -> None:
+        while not self._stopping.is_set():
+            try:
+                frame = self._camera.read()
+            except EndOfStream as end:
+                self._health.report("camera", Level.WARN, str(end))
+                _log.info("%s", end)
+                return
+            except CameraError as error:
+                if self._stopping.is_set():
+                    return
+                if self._health.report("camera", Level.ERROR, str(error)):
+                    _log.error("%s", error)
+                continue
+            self._health.clear("camera")
+            self._report_notices(frame)
+            submit(lambda frame=frame: frame)  # type: ignore[misc]
+
+    def _report_notices(self, frame: Frame) -> None:
+        """Say loudly what the metres rest on, and what the camera did not grant."""
+        level = Level.ERROR if frame.camera is None else Level.WARN
+        for notice in self._camera.notices:
+            if self._health.report(f"notice {notice}", level, notice):
+                _log.warning("%s", notice)

@@ -1,0 +1,198 @@
+"""The camera as a ROS topic: raw or compressed, with the reliability that is offered."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from rclpy.node import Node
+from rclpy.qos import ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from depth_node.cameras.calibration import CalibrationError, fit_to_size, read_calibration
+from depth_node.health import Health, Level
+from depth_node.parameters import CameraSettings
+from depth_node.ros.calibration import CameraInfoCache
+from depth_node.ros.compressed_image import decode_compressed
+from depth_node.ros.images import decode_image
+from depth_node.ros.qos import input_qos, offered_reliability
+from depth_node.ros.wire import stamp_ns
+from depth_node.types import CameraModel, Frame, ImageU8
+
+LOOK_PERIOD_S = 0.5
+"""How often the graph is asked who publishes the image."""
+SILENCE_S = 2.0
+"""Without an image for so long, the topic counts as silent."""
+
+_RELIABILITIES = {
+    "reliable": ReliabilityPolicy.RELIABLE,
+    "best_effort": ReliabilityPolicy.BEST_EFFORT,
+}
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """What to subscribe to."""
+
+    topic: str
+    compressed: bool
+    reliability: ReliabilityPolicy
+
+
+class ImageTopic:
+    """Subscribes to the image and its CameraInfo and submits every image, undecoded.
+
+    The subscription is made once somebody publishes, and made anew when a publisher of another
+    type or reliability takes over.
+    """
+
+    def __init__(self, node: Node, settings: CameraSettings, health: Health) -> None:
+        """Resolve the topics.
+
+        Raises:
+            CameraError: `camera.calibration` names a file that cannot be used.
+        """
+        self._node = node
+        self._settings = settings
+        self._health = health
+        self.topic: str = node.resolve_topic_name(settings.topic)
+        self.info_topic = self._resolve_info_topic()
+        self._fixed = read_calibration(settings.calibration) if settings.calibration else None
+        self._infos = CameraInfoCache(self.info_topic, health)
+        self._already_rectified = "rect" in self.topic.rsplit("/", 1)[-1]
+        self._submit: Callable[[Callable[[], Frame]], None] | None = None
+        self._choice: _Choice | None = None
+        self._subscription: Any = None
+        self._info_subscription: Any = None
+        self._timer: Any = None
+        self._last_image_s = 0.0
+
+    def _resolve_info_topic(self) -> str:
+        """The parameter, else a remapping of `camera_info`, else the image's neighbour."""
+        if self._settings.info_topic:
+            return str(self._node.resolve_topic_name(self._settings.info_topic))
+        remapped = str(self._node.resolve_topic_name("camera_info"))
+        namespace = self._node.get_namespace().rstrip("/")
+        if remapped != f"{namespace}/camera_info":
+            return remapped
+        return self.topic.rsplit("/", 1)[0] + "/camera_info"
+
+    def describe(self) -> str:
+        """The camera in words."""
+        how = "waiting for a publisher"
+        if self._choice is not None:
+            kind = "compressed" if self._choice.compressed else "raw"
+            how = f"{kind}, {self._choice.reliability.name.lower()}"
+        return f"topic {self.topic} ({how}), calibration from {self.info_topic}"
+
+    def start(self, submit: Callable[[Callable[[], Frame]], None]) -> None:
+        """Subscribe, and hand every image to `submit` as a function that decodes it."""
+        self._submit = submit
+        self._last_image_s = time.monotonic()
+        if self._fixed is None:
+            # Best effort hears every driver; a CameraInfo is small enough to arrive all the same.
+            qos = input_qos(ReliabilityPolicy.BEST_EFFORT)
+            self._info_subscription = self._node.create_subscription(
+                CameraInfo, self.info_topic, self._infos.add, qos
+            )
+        self._timer = self._node.create_timer(LOOK_PERIOD_S, self._look)
+        self._look()
+
+    def stop(self) -> None:
+        """Unsubscribe."""
+        self._submit = None
+        if self._timer is not None:
+            self._node.destroy_timer(self._timer)
+        for subscription in (self._subscription, self._info_subscription):
+            if subscription is not None:
+                self._node.destroy_subscription(subscription)
+        self._timer = self._subscription = self._info_subscription = self._choice = None
+
+    def _look(self) -> None:
+        """Follow the graph: who publishes the image now, and how?"""
+        choice = self._choose()
+        if choice is not None and choice != self._choice:
+            if self._subscription is not None:
+                self._node.destroy_subscription(self._subscription)
+            self._subscription = self._node.create_subscription(
+                CompressedImage if choice.compressed else Image,
+                choice.topic,
+                self._on_image,
+                input_qos(choice.reliability),
+            )
+            self._choice = choice
+            self._node.get_logger().info(f"camera: {self.describe()}")
+        self._report_silence(published=choice is not None)
+
+    def _choose(self) -> _Choice | None:
+        transport = self._settings.transport
+        candidates = []
+        if transport in ("auto", "raw"):
+            candidates.append((self.topic, False))
+        if transport in ("auto", "compressed"):
+            candidates += [(self.topic, True), (f"{self.topic}/compressed", True)]
+        for topic, compressed in candidates:
+            wanted = "CompressedImage" if compressed else "Image"
+            publishers = [
+                info
+                for info in self._node.get_publishers_info_by_topic(topic)
+                if info.topic_type == f"sensor_msgs/msg/{wanted}"
+            ]
+            if publishers:
+                fixed = _RELIABILITIES.get(self._settings.reliability)
+                return _Choice(topic, compressed, fixed or offered_reliability(publishers))
+        return None
+
+    def _report_silence(self, *, published: bool) -> None:
+        silent_s = time.monotonic() - self._last_image_s
+        if silent_s < SILENCE_S:
+            self._health.clear("camera")
+        elif not published:
+            self._health.report(
+                "camera",
+                Level.ERROR,
+                f"nobody publishes {self.topic} as an image; start the camera driver, or remap: "
+                "--ros-args -r image:=/your/camera/image_raw",
+            )
+        else:
+            self._health.report(
+                "camera",
+                Level.ERROR,
+                f"{self.topic} is published but no image has arrived for 2 s or more; if the "
+                "driver runs, the message is too large for the transport: start both ends with "
+                "the Fast DDS profile of this package, and see `depth-node doctor`",
+            )
+
+    def _on_image(self, msg: Any) -> None:
+        self._last_image_s = time.monotonic()
+        if self._submit is not None:
+            received_ns = time.monotonic_ns()
+            self._submit(lambda: self._frame(msg, received_ns))
+
+    def _frame(self, msg: Any, received_ns: int) -> Frame:
+        image: ImageU8 = (
+            decode_compressed(msg) if isinstance(msg, CompressedImage) else decode_image(msg)
+        )
+        height, width = image.shape[:2]
+        return Frame(
+            image=image,
+            stamp_ns=stamp_ns(msg.header),
+            frame_id=msg.header.frame_id,
+            camera=self._camera_for(msg.header, width, height),
+            received_ns=received_ns,
+            rectified=self._already_rectified,
+        )
+
+    def _camera_for(self, header: Any, width: int, height: int) -> CameraModel | None:
+        if self._fixed is None:
+            return self._infos.camera_for(header, width, height)
+        try:
+            camera = fit_to_size(self._fixed, width, height)
+        except CalibrationError as error:
+            text = f"camera.calibration: {error}. Only relative depth is published"
+            self._health.report("camera_info", Level.ERROR, text)
+            return None
+        self._health.clear("camera_info")
+        return camera

@@ -1,0 +1,209 @@
+"""The lifecycle node: owns the camera, the engine, the pipeline and the publishers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.clock import Clock, ClockType
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from std_msgs.msg import Header
+
+from depth_node.cameras.base import CameraError
+from depth_node.engines.base import Engine, EngineError
+from depth_node.engines.select import load_engine
+from depth_node.health import Health, Level
+from depth_node.metrics import Metrics
+from depth_node.parameters import ParameterError, Settings
+from depth_node.pipeline import Pipeline
+from depth_node.ros.camera_reader import CameraReader
+from depth_node.ros.image_topic import ImageTopic
+from depth_node.ros.logs import forward_logs
+from depth_node.ros.outputs import Outputs
+from depth_node.ros.parameters import NodeParameters
+from depth_node.ros.status import diagnostics
+from depth_node.scale.select import make_estimator
+from depth_node.types import Frame
+
+DIAGNOSTICS_PERIOD_S = 1.0
+SUCCESS = TransitionCallbackReturn.SUCCESS
+FAILURE = TransitionCallbackReturn.FAILURE
+_log = logging.getLogger(__name__)
+
+
+class _Source(Protocol):
+    """Where frames come from: a topic or a camera of the node's own."""
+
+    def describe(self) -> str: ...
+    def start(self, submit: Callable[[Callable[[], Frame]], None]) -> None: ...
+    def stop(self) -> None: ...
+
+
+class DepthNode(LifecycleNode):
+    """One camera in; a metric depth image, a point cloud and their status out.
+
+    `configure` loads the network, opens the camera and creates the publishers; `activate` lets
+    frames through. A transition that cannot be made fails with its reason in the log and in the
+    diagnostics, and can be tried again.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__("depth_node", **kwargs)
+        forward_logs(self.get_logger())
+        self.health = Health()
+        self.metrics = Metrics()
+        self._engine: Engine | None = None
+        self._source: _Source | None = None
+        self._outputs: Outputs | None = None
+        self._pipeline: Pipeline | None = None
+        self._node_parameters = NodeParameters(
+            self,
+            statics_are_open=lambda: self.state_label == "unconfigured",
+            changed=self._apply,
+        )
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        # Not the ROS clock: a simulation that stands still must not silence the diagnostics.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(DIAGNOSTICS_PERIOD_S, self._diagnose, clock=steady)
+
+    @property
+    def settings(self) -> Settings:
+        """The parameters in force."""
+        return self._node_parameters.settings
+
+    @property
+    def state_label(self) -> str:
+        """The lifecycle state: `unconfigured`, `inactive`, `active` or `finalized`."""
+        return str(self._state_machine.current_state[1])
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load the network, open the camera, create the publishers."""
+        return self._try("configure", self._configure, undo=self._release)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Let frames through."""
+        super().on_activate(state)
+        return self._try("activate", self._activate, undo=self._halt)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop frames; network, camera and publishers stay ready."""
+        result = self._try("deactivate", self._halt)
+        super().on_deactivate(state)
+        return result
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free the network, the camera and the publishers."""
+        return self._try("cleanup", self._release)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free everything, from whichever state."""
+        return self._try("shutdown", self._release)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free everything, so that the node can be configured again."""
+        return self._try("error processing", self._release)
+
+    def _try(
+        self, name: str, step: Callable[[], None], undo: Callable[[], None] | None = None
+    ) -> TransitionCallbackReturn:
+        """Run one transition; rclpy swallows exceptions in silence, so none may leave here."""
+        try:
+            step()
+        except (ParameterError, EngineError, CameraError, ValueError, OSError) as error:
+            reason = str(error)
+            _log.error("cannot %s: %s", name, reason)
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}; see the node's log"
+            _log.exception("cannot %s", name)
+        else:
+            self.health.clear("transition")
+            return SUCCESS
+        self.health.report("transition", Level.ERROR, f"cannot {name}: {reason}")
+        if undo is not None:
+            self._try(f"undo {name}", undo)
+            self.health.report("transition", Level.ERROR, f"cannot {name}: {reason}")
+        return FAILURE
+
+    def _configure(self) -> None:
+        if self._node_parameters.refused:
+            raise ParameterError("; ".join(self._node_parameters.refused.values()))
+        settings = self.settings
+        settings.check_together()
+        if settings.camera.source == "topic":
+            self._source = ImageTopic(self, settings.camera, self.health)
+        else:
+            self._source = CameraReader(settings.camera, self.health)
+        self._engine = load_engine(settings.model, _log.info)
+        self._outputs = Outputs(self, settings)
+        facts = {name: text for name, text in self._facts().items() if name != "state"}
+        _log.info("configured: %s", "; ".join(f"{name} {text}" for name, text in facts.items()))
+
+    def _activate(self) -> None:
+        if self._engine is None:
+            raise EngineError(
+                "the engine never returned from its last frame; clean up and configure the node"
+            )
+        assert self._source is not None
+        assert self._outputs is not None
+        self._pipeline = Pipeline(
+            engine=self._engine,
+            estimator=make_estimator(self.settings.scale),
+            sink=self._outputs,
+            settings=self.settings,
+            metrics=self.metrics,
+            health=self.health,
+            now_ns=lambda: int(self.get_clock().now().nanoseconds),
+        )
+        self._pipeline.start()
+        self._source.start(self._pipeline.submit)
+
+    def _halt(self) -> None:
+        if self._source is not None:
+            self._source.stop()
+        if self._pipeline is not None and not self._pipeline.stop():
+            _log.warning("the engine is still busy with a frame; it is left to finish by itself")
+            self._engine = None  # closing it under the running call would crash the process
+        self._pipeline = None
+
+    def _release(self) -> None:
+        self._halt()
+        if self._outputs is not None:
+            self._outputs.close()
+        if self._engine is not None:
+            self._engine.close()
+        self._outputs = self._engine = self._source = None
+
+    def _apply(self, settings: Settings) -> None:
+        """Let changed dynamic parameters take effect with the next frame."""
+        if self._outputs is not None:
+            self._outputs.settings = settings
+        if self._pipeline is not None:
+            if settings.scale != self._pipeline.settings.scale:
+                self._pipeline.estimator = make_estimator(settings.scale)
+            self._pipeline.settings = settings
+
+    def _facts(self) -> dict[str, str]:
+        """What the node runs on, in words."""
+        facts = {"state": self.state_label}
+        if self._source is not None:
+            facts["camera"] = self._source.describe()
+        if self._engine is not None:
+            facts["network"] = self._engine.model
+            facts["engine"] = f"{self._engine.name}, {self._engine.precision}"
+            facts["device"] = self._engine.device
+        if self._pipeline is not None and self._pipeline.last_estimate is not None:
+            estimate = self._pipeline.last_estimate
+            facts["scale"] = f"{estimate.state.value} ({estimate.source})"
+            if estimate.reason:
+                facts["scale_reason"] = estimate.reason
+        return facts
+
+    def _diagnose(self) -> None:
+        header = Header(stamp=self.get_clock().now().to_msg())
+        name = self.get_fully_qualified_name().lstrip("/")
+        report = diagnostics(
+            name, self._facts(), self.metrics.snapshot(), self.health.problems(), header
+        )
+        self._diagnostics.publish(report)

@@ -1,0 +1,347 @@
+"""A private ROS graph for one test: real node processes over real DDS, and an observer here."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rclpy
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+
+ROOT = Path(__file__).resolve().parent.parent
+PROFILE = ROOT / "config" / "fastdds.xml"
+PROGRAMS = Path(__file__).resolve().parent / "programs"
+START_TIMEOUT_S = 30.0
+
+
+class Process:
+    """A program of the graph; its output is kept for the failure message."""
+
+    def __init__(self, command: Sequence[str], env: dict[str, str]) -> None:
+        self.lines: list[str] = []
+        self._process = subprocess.Popen(
+            command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        self._news = threading.Condition()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            with self._news:
+                self.lines.append(line.rstrip())
+                self._news.notify_all()
+
+    @property
+    def output(self) -> str:
+        """Everything printed so far."""
+        return "\n".join(self.lines)
+
+    def wait_for_line(self, text: str, timeout: float = START_TIMEOUT_S) -> None:
+        """Wait until the program prints a line with `text`."""
+        with self._news:
+            seen = self._news.wait_for(lambda: any(text in line for line in self.lines), timeout)
+        assert seen, f"no line with {text!r} within {timeout} s; printed:\n{self.output}"
+
+    def interrupt(self, number: int = signal.SIGINT, timeout: float = 10.0) -> tuple[int, float]:
+        """Send a signal and wait for the end: (exit code, seconds that it took)."""
+        start = time.monotonic()
+        self._process.send_signal(number)
+        code = self._process.wait(timeout)
+        self._reader.join(timeout=2.0)
+        return code, time.monotonic() - start
+
+    def end(self) -> None:
+        """End the program whatever it does."""
+        if self._process.poll() is None:
+            self._process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(3.0)
+            self._process.kill()
+        self._process.wait(5.0)
+
+
+class Graph:
+    """One ROS domain of its own: starts programs on it, publishes to them and observes them."""
+
+    def __init__(self, domain: int) -> None:
+        self.domain = domain
+        self.drivers: list[CameraDriver] = []
+        self._programs: list[Process] = []
+        self._context = Context()
+        rclpy.init(context=self._context, domain_id=domain, args=[])
+        self.node = rclpy.create_node("observer", context=self._context)
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self.node)
+        self._thread = threading.Thread(target=self._spin, daemon=True)
+        self._thread.start()
+
+    def _spin(self) -> None:
+        with contextlib.suppress(Exception):  # the executor complains when it is shut down
+            self._executor.spin()
+
+    def close(self) -> None:
+        """End all programs and drivers and leave the domain."""
+        for driver in list(self.drivers):
+            driver.close()
+        for program in self._programs:
+            program.end()
+        self._executor.shutdown()
+        self._thread.join(timeout=2.0)
+        self.node.destroy_node()
+        self._context.try_shutdown()
+
+    def environment(self, **extra: str) -> dict[str, str]:
+        """The environment of a program on this graph."""
+        env = {**os.environ, "ROS_DOMAIN_ID": str(self.domain), **extra}
+        env["PYTHONPATH"] = os.pathsep.join([str(ROOT), env.get("PYTHONPATH", "")])
+        return env
+
+    def run(self, *command: str, env: dict[str, str] | None = None) -> Process:
+        """Start a program with this interpreter."""
+        program = Process([sys.executable, *command], env or self.environment())
+        self._programs.append(program)
+        return program
+
+    def depth_node(
+        self, *args: str, program: str = "-m depth_node.ros.main", **parameters: object
+    ) -> Process:
+        """Start the node, or one of `test/programs` in its place, with parameters `a__b=c`."""
+        command = program.split() if program.startswith("-m") else [str(PROGRAMS / program)]
+        command += ["--ros-args", "--log-level", "info", *args]
+        for name, value in parameters.items():
+            text = str(value).lower() if isinstance(value, bool) else str(value)
+            command += ["-p", f"{name.replace('__', '.')}:={text}"]
+        return self.run(*command)
+
+    def collect(
+        self, kind: type[Any], topic: str, *, best_effort: bool = False, depth: int = 50
+    ) -> Collector:
+        """Listen to a topic from now on."""
+        reliability = ReliabilityPolicy.BEST_EFFORT if best_effort else ReliabilityPolicy.RELIABLE
+        return Collector(self.node, kind, topic, QoSProfile(depth=depth, reliability=reliability))
+
+    def call(self, kind: type[Any], service: str, request: Any, timeout: float = 20.0) -> Any:
+        """Call a service and wait for its answer."""
+        client = self.node.create_client(kind, service)
+        try:
+            assert client.wait_for_service(timeout), f"no service {service} within {timeout} s"
+            done = threading.Event()
+            future = client.call_async(request)
+            future.add_done_callback(lambda _: done.set())
+            assert done.wait(timeout), f"{service} did not answer within {timeout} s"
+            return future.result()
+        finally:
+            self.node.destroy_client(client)
+
+    def change_state(self, transition: int) -> bool:
+        """Ask the depth node for a lifecycle transition."""
+        from lifecycle_msgs.srv import ChangeState
+
+        request = ChangeState.Request()
+        request.transition.id = transition
+        return bool(self.call(ChangeState, "/depth_node/change_state", request).success)
+
+    def state(self) -> str:
+        """The lifecycle state of the depth node."""
+        from lifecycle_msgs.srv import GetState
+
+        answer = self.call(GetState, "/depth_node/get_state", GetState.Request())
+        return str(answer.current_state.label)
+
+    def set_parameters(self, **values: object) -> list[Any]:
+        """Set parameters of the depth node, given as `a__b=c`: one result each."""
+        from rcl_interfaces.srv import SetParameters
+
+        messages = [
+            Parameter(name.replace("__", "."), value=value).to_parameter_msg()
+            for name, value in values.items()
+        ]
+        request = SetParameters.Request(parameters=messages)
+        return list(self.call(SetParameters, "/depth_node/set_parameters", request).results)
+
+    def diagnostics(self, timeout: float = 10.0) -> Diagnosis:
+        """The next report of the depth node."""
+        from diagnostic_msgs.msg import DiagnosticArray
+
+        with self.collect(DiagnosticArray, "/diagnostics") as reports:
+            return Diagnosis(reports.wait(1, timeout)[-1])
+
+    def wait_until(self, condition: Callable[[], bool], timeout: float = 15.0) -> None:
+        """Ask again and again, at the pace of the question itself, until the answer is yes."""
+        deadline = time.monotonic() + timeout
+        while not condition():
+            assert time.monotonic() < deadline, f"not within {timeout} s"
+
+    def wait_for_problem(self, text: str, timeout: float = 15.0) -> Diagnosis:
+        """Wait until the node's diagnostics contain `text`."""
+        deadline = time.monotonic() + timeout
+        report = self.diagnostics(timeout)
+        while text not in report.text:
+            assert time.monotonic() < deadline, f"no {text!r} in diagnostics: {report.text}"
+            report = self.diagnostics(timeout)
+        return report
+
+
+class Diagnosis:
+    """One report on `/diagnostics`, as a test reads it."""
+
+    def __init__(self, msg: Any) -> None:
+        self.statuses = list(msg.status)
+        self.text = "\n".join(status.message for status in msg.status)
+        self.level = max(ord(status.level) for status in msg.status)
+        self.values = {item.key: item.value for item in msg.status[0].values}
+
+    def assert_accounts_balance(self) -> None:
+        """Every frame received was published, dropped for a reason, or is in flight."""
+        number = {key: int(self.values[key]) for key in ("received", "published", "dropped")}
+        in_flight = int(self.values["in_flight"])
+        assert number["received"] == number["published"] + number["dropped"] + in_flight
+        assert 0 <= in_flight <= 4, self.values
+
+
+class Collector:
+    """Keeps what arrives on a topic, with the time of arrival; a context manager."""
+
+    def __init__(self, node: Any, kind: type[Any], topic: str, qos: QoSProfile) -> None:
+        self.messages: list[Any] = []
+        self.arrivals_ns: list[int] = []
+        self._topic = topic
+        self._node = node
+        self._news = threading.Condition()
+        self._subscription = node.create_subscription(kind, topic, self._add, qos)
+
+    def __enter__(self) -> Collector:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._node.destroy_subscription(self._subscription)
+
+    def _add(self, msg: Any) -> None:
+        now = time.time_ns()
+        with self._news:
+            self.messages.append(msg)
+            self.arrivals_ns.append(now)
+            self._news.notify_all()
+
+    def wait(self, count: int, timeout: float = 15.0) -> list[Any]:
+        """Wait until `count` messages have arrived in total and return all."""
+        return self.wait_until(lambda messages: len(messages) >= count, timeout)
+
+    def wait_until(
+        self, condition: Callable[[list[Any]], bool], timeout: float = 15.0
+    ) -> list[Any]:
+        """Wait until the messages so far satisfy a condition and return all."""
+        with self._news:
+            good = self._news.wait_for(lambda: condition(self.messages), timeout)
+            arrived = len(self.messages)
+            assert good, f"{self._topic}: not what was waited for in {timeout} s; {arrived} arrived"
+            return list(self.messages)
+
+    def clear(self) -> None:
+        """Forget what has arrived."""
+        with self._news:
+            self.messages.clear()
+            self.arrivals_ns.clear()
+
+
+class CameraDriver:
+    """Publishes images with CameraInfo at a rate, as a driver does, from a thread of this process.
+
+    Attributes:
+        sent: the stamps of the images published, in nanoseconds.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        make: Callable[[int], tuple[Any, Any | None]],
+        *,
+        rate_hz: float = 30.0,
+        topic: str = "/camera/image_raw",
+        reliable: bool = True,
+    ) -> None:
+        """`make(stamp_ns)` gives the image message and its CameraInfo, or None for none."""
+        image, info = make(time.time_ns())
+        reliability = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
+        qos = QoSProfile(depth=2, reliability=reliability)
+        self.sent: list[int] = []
+        self.make = make
+        self._graph = graph
+        self._image = graph.node.create_publisher(type(image), topic, qos)
+        info_topic = topic.rsplit("/", 1)[0] + "/camera_info"
+        self._info = graph.node.create_publisher(type(info), info_topic, qos) if info else None
+        self._period_s = 1.0 / rate_hz
+        self._stop = threading.Event()
+        graph.drivers.append(self)
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        due = time.monotonic()
+        while not self._stop.wait(max(0.0, due - time.monotonic())):
+            due += self._period_s
+            stamp_ns = time.time_ns()
+            image, info = self.make(stamp_ns)
+            self.sent.append(stamp_ns)
+            if self._info is not None and info is not None:
+                self._info.publish(info)
+            self._image.publish(image)
+
+    def close(self) -> None:
+        """Stop publishing and leave the graph; safe to call twice."""
+        if self not in self._graph.drivers:
+            return
+        self._graph.drivers.remove(self)
+        self._stop.set()
+        self._thread.join()
+        self._graph.node.destroy_publisher(self._image)
+        if self._info is not None:
+            self._graph.node.destroy_publisher(self._info)
+
+
+@contextlib.contextmanager
+def private_graph() -> Iterator[Graph]:
+    """A graph on a random domain, limited to this machine."""
+    os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+    os.environ["FASTDDS_DEFAULT_PROFILES_FILE"] = str(PROFILE)
+    os.environ["FASTRTPS_DEFAULT_PROFILES_FILE"] = str(PROFILE)
+    graph = Graph(random.SystemRandom().randint(1, 101))
+    try:
+        yield graph
+    finally:
+        graph.close()
+
+
+def stamped(msg: Any, stamp_ns: int, frame_id: str = "camera_optical_frame") -> Any:
+    """Fill a message's header."""
+    msg.header.stamp.sec, msg.header.stamp.nanosec = divmod(stamp_ns, 1_000_000_000)
+    msg.header.frame_id = frame_id
+    return msg
+
+
+def stamp_of(msg: Any) -> int:
+    """A message's stamp in nanoseconds."""
+    return int(msg.header.stamp.sec) * 1_000_000_000 + int(msg.header.stamp.nanosec)
+
+
+def image_array(msg: Any) -> Any:
+    """The pixels of a 32FC1, 16UC1 or rgb8 image that the node published."""
+    dtype, channels = {"32FC1": ("<f4", 1), "16UC1": ("<u2", 1), "rgb8": ("u1", 3)}[msg.encoding]
+    array = np.frombuffer(msg.data, dtype=np.dtype(dtype))
+    shape = (msg.height, msg.width) if channels == 1 else (msg.height, msg.width, channels)
+    return array.reshape(shape)

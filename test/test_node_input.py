@@ -1,0 +1,236 @@
+"""What the node makes of the camera's topics: good, odd and broken ones."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy")
+
+from diagnostic_msgs.msg import DiagnosticArray
+from ros_graph import CameraDriver, Graph, image_array, private_graph, stamp_of, stamped
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
+from std_msgs.msg import Header
+from test_node_outputs import HEIGHT, NEAR, SCALE, WIDTH, camera_info, frame, scene
+
+from depth_node.ros.images import image_message
+
+pytestmark = pytest.mark.ros
+Made = tuple[Any, Any]
+
+
+@pytest.fixture(scope="module")
+def graph() -> Iterator[Graph]:
+    """A node that waits for its camera; every test brings one."""
+    with private_graph() as made:
+        made.depth_node(
+            "-r", "image:=/camera/image_raw",
+            program="node_with_engine.py",
+            scale__source="fixed", scale__fixed_scale=SCALE,
+        )  # fmt: skip
+        yield made
+
+
+@pytest.fixture
+def camera(graph: Graph) -> Iterator[Callable[..., CameraDriver]]:
+    drivers: list[CameraDriver] = []
+
+    def make(*args: Any, **kwargs: Any) -> CameraDriver:
+        drivers.append(CameraDriver(graph, *args, **kwargs))
+        return drivers[-1]
+
+    yield make
+    for driver in drivers:
+        driver.close()
+
+
+def compressed(stamp_ns: int) -> Made:
+    jpeg = cv2.imencode(".png", cv2.cvtColor(scene(), cv2.COLOR_RGB2BGR))[1].tobytes()
+    msg = CompressedImage(format="rgb8; png compressed bgr8", data=jpeg)
+    return stamped(msg, stamp_ns), stamped(camera_info(), stamp_ns)
+
+
+def with_info(**changes: Any) -> Callable[[int], Made]:
+    """Good images with a CameraInfo that is not."""
+
+    def make(stamp_ns: int) -> Made:
+        image, info = frame(stamp_ns)
+        for name, value in changes.items():
+            setattr(info, name, value)
+        return image, info
+
+    return make
+
+
+def with_image(**changes: Any) -> Callable[[int], Made]:
+    """Images that are not what their fields say."""
+
+    def make(stamp_ns: int) -> Made:
+        image, info = frame(stamp_ns)
+        for name, value in changes.items():
+            setattr(image, name, value)
+        return image, info
+
+    return make
+
+
+def test_compressed_images_are_taken_when_only_they_are_published(
+    graph: Graph, camera: Callable[..., CameraDriver]
+) -> None:
+    camera(compressed, topic="/camera/image_raw/compressed")
+    with graph.collect(Image, "/depth/relative") as images:
+        msg = images.wait(3)[-1]
+    assert image_array(msg)[150, 60] == pytest.approx(NEAR)
+
+
+def test_best_effort_cameras_are_heard(graph: Graph, camera: Callable[..., CameraDriver]) -> None:
+    camera(frame, reliable=False)
+    with graph.collect(Image, "/depth/image_rect") as images:
+        images.wait(3)
+    assert "raw, best_effort" in graph.diagnostics().values["camera"]
+
+
+def test_a_camera_that_restarts_is_followed(
+    graph: Graph, camera: Callable[..., CameraDriver]
+) -> None:
+    first = CameraDriver(graph, frame)
+    with graph.collect(Image, "/depth/image_rect") as images:
+        images.wait(3)
+        first.close()
+        graph.wait_for_problem("nobody publishes")
+        images.clear()
+        camera(frame, reliable=False)
+        images.wait(3)
+    graph.wait_until(lambda: graph.diagnostics().level == 0)
+
+
+def test_image_size_may_change_in_mid_stream(
+    graph: Graph, camera: Callable[..., CameraDriver]
+) -> None:
+    driver = camera(frame)
+    with graph.collect(PointCloud2, "/points") as clouds:
+        clouds.wait(3)
+
+        def smaller(stamp_ns: int) -> Made:
+            image = image_message(np.ascontiguousarray(scene()[::2, ::2]), "rgb8", Header())
+            info = camera_info(WIDTH // 2, HEIGHT // 2)
+            return stamped(image, stamp_ns), stamped(info, stamp_ns)
+
+        driver.make = smaller
+        clouds.wait_until(lambda m: (m[-1].width, m[-1].height) == (WIDTH // 2, HEIGHT // 2))
+    graph.wait_until(lambda: graph.diagnostics().level == 0)
+
+
+def test_depth_is_rectified_when_the_camera_has_distortion(
+    graph: Graph, camera: Callable[..., CameraDriver]
+) -> None:
+    camera(with_info(d=[-0.25, 0.06, 0.0, 0.0, 0.0]))
+    with (
+        graph.collect(Image, "/image_rect") as images,
+        graph.collect(CameraInfo, "/depth/camera_info") as infos,
+    ):
+        info, picture = infos.wait(2)[-1], image_array(images.wait(2)[-1])
+    assert not any(info.d)
+    assert np.any(picture != scene())
+
+
+@pytest.mark.parametrize(
+    ("make", "problem"),
+    [
+        (with_info(k=[0.0] * 9), "uncalibrated"),
+        (with_info(k=[float("nan")] * 9), "CameraInfo"),
+        (with_info(width=WIDTH * 2), "but the image is"),
+        (with_info(d=[0.1] * 3), "coefficient"),
+        (with_info(distortion_model="fishbowl", d=[0.1] * 5), "fishbowl"),
+    ],
+)
+def test_an_unusable_calibration_costs_the_metres_and_is_named(
+    graph: Graph, camera: Callable[..., CameraDriver], make: Callable[[int], Made], problem: str
+) -> None:
+    camera(make)
+    with graph.collect(Image, "/depth/relative") as relative:
+        relative.wait(3)
+        with graph.collect(Image, "/depth/image_rect") as metric:
+            report = graph.wait_for_problem(problem)
+            relative.clear()
+            relative.wait(5)
+            assert metric.messages == []
+    assert report.level == 2
+    report.assert_accounts_balance()
+
+
+def test_a_missing_camera_info_is_named(graph: Graph, camera: Callable[..., CameraDriver]) -> None:
+    with private_graph() as other:
+        other.depth_node("-r", "image:=/camera/image_raw", program="node_with_engine.py")
+        driver = CameraDriver(other, lambda stamp: (frame(stamp)[0], None))
+        with other.collect(Image, "/depth/relative") as relative:
+            relative.wait(3)
+            other.wait_for_problem("no CameraInfo on /camera/camera_info")
+        driver.close()
+
+
+def test_a_frame_that_is_not_optical_is_a_warning(
+    graph: Graph, camera: Callable[..., CameraDriver]
+) -> None:
+    def make(stamp_ns: int) -> Made:
+        return tuple(stamped(msg, stamp_ns, "camera_link") for msg in frame(stamp_ns))  # type: ignore[return-value]
+
+    camera(make)
+    with graph.collect(Image, "/depth/image_rect") as images:
+        assert images.wait(3)[-1].header.frame_id == "camera_link"
+        assert graph.wait_for_problem("camera_link").level == 1
+
+
+@pytest.mark.parametrize(
+    ("make", "problem"),
+    [
+        (with_image(encoding="rgb9"), "rgb9"),
+        (with_image(step=10), "step"),
+        (with_image(height=HEIGHT * 2), "data"),
+        (with_image(width=0), "0x"),
+        (with_image(height=0), "0"),
+    ],
+)
+def test_a_broken_image_is_dropped_named_and_outlived(
+    graph: Graph, camera: Callable[..., CameraDriver], make: Callable[[int], Made], problem: str
+) -> None:
+    driver = camera(make)
+    with graph.collect(Image, "/depth/image_rect") as images:
+        report = graph.wait_for_problem(problem)
+        assert int(report.values["dropped: bad image"]) > 0
+        assert images.messages == []
+        report.assert_accounts_balance()
+        driver.make = frame
+        images.wait(3)
+
+
+def test_a_compressed_image_that_is_none_is_dropped_and_named(
+    graph: Graph, camera: Callable[..., CameraDriver]
+) -> None:
+    def make(stamp_ns: int) -> Made:
+        msg = CompressedImage(format="jpeg", data=b"this is no picture")
+        return stamped(msg, stamp_ns), stamped(camera_info(), stamp_ns)
+
+    camera(make, topic="/camera/image_raw/compressed")
+    with graph.collect(Image, "/depth/relative") as images:
+        graph.wait_for_problem("jpeg")
+        assert images.messages == []
+
+
+def test_stamps_that_jump_back_are_copied_and_outlived(
+    graph: Graph, camera: Callable[..., CameraDriver]
+) -> None:
+    driver = camera(frame)
+    with graph.collect(Image, "/depth/image_rect") as images:
+        images.wait(3)
+        driver.make = lambda stamp_ns: frame(stamp_ns - 3_600_000_000_000)
+        images.wait_until(
+            lambda m: any(stamp_of(b) < stamp_of(a) for a, b in itertools.pairwise(m))
+        )
+        with graph.collect(DiagnosticArray, "/depth_node/scale_status") as statuses:
+            statuses.wait(3)

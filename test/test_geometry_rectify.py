@@ -162,10 +162,10 @@ def test_pixels_that_the_camera_never_saw_are_known():
     ("model", "D", "message"),
     [
         ("fov", [0.9], "'fov'.*plumb_bob"),
-        ("plumb_bob", [0.1, 0.2], "plumb_bob has 2 .* takes 4 or 5"),
-        ("rational_polynomial", [0.1] * 5, "rational_polynomial has 5 .* takes 8"),
-        ("equidistant", [0.1] * 5, "equidistant has 5 .* takes 4"),
-        ("plumb_bob", [np.nan, 0.1, 0, 0, 0], "must be finite"),
+        ("plumb_bob", [0.1, 0.2], "D has 2 .*plumb_bob takes 4 or 5"),
+        ("rational_polynomial", [0.1] * 5, "D has 5 .*rational_polynomial takes 8"),
+        ("equidistant", [0.1] * 5, "D has 5 .*equidistant takes 4"),
+        ("plumb_bob", [np.nan, 0.1, 0, 0, 0], "must be a finite number"),
     ],
 )
 def test_a_distortion_that_cannot_be_understood_is_refused(model, D, message):

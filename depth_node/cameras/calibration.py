@@ -16,14 +16,8 @@ import numpy as np
 import yaml
 
 from depth_node.cameras.base import CameraError
+from depth_node.geometry import calibration as geometry
 from depth_node.types import ArrayF64, CameraModel
-
-COEFFICIENTS = {
-    "plumb_bob": (4, 5),
-    "rational_polynomial": (8, 12, 14),
-    "equidistant": (4,),
-}
-"""Numbers of distortion coefficients that each model may have (OpenCV's and CameraInfo's)."""
 
 _SIZE_TOLERANCE_PX = 2.0  # video encoders round scaled sizes to even numbers
 _SIZE_TOLERANCE = 0.01  # of the shorter side, so that small images are held to their proportions
@@ -35,7 +29,7 @@ _MATRIX_NAMES = {  # ours -> (camera_calibration, CameraInfo, CameraInfo of ROS 
 }
 
 
-class CalibrationError(CameraError):
+class CalibrationError(CameraError, geometry.CalibrationError):
     """A calibration cannot be read or does not belong to the image."""
 
 
@@ -58,7 +52,7 @@ def read_calibration(path: str | Path) -> CameraModel:
     file = Path(str(path).removeprefix("file://")).expanduser()
     try:
         return _parse(_load(file))
-    except CalibrationError as error:
+    except geometry.CalibrationError as error:
         raise CalibrationError(f"calibration {file}: {error}") from error
 
 
@@ -110,25 +104,18 @@ def _parse(content: Mapping[str, Any]) -> CameraModel:
     model = content.get("distortion_model")
     if model is None:
         raise CalibrationError(
-            f"the key `distortion_model` is missing; it must be one of {sorted(COEFFICIENTS)}"
+            "the key `distortion_model` is missing; it must be one of "
+            f"{list(geometry.COEFFICIENTS)}"
         )
     K = _matrix(content, "K", (3, 3))
-    _check_intrinsics("camera matrix K", K)
-    D = _distortion(str(model), _matrix(content, "D"))
-    R = _matrix(content, "R", (3, 3), default=np.eye(3))
-    if not np.allclose(R @ R.T, np.eye(3), atol=1e-3) or np.linalg.det(R) < 0.0:
-        raise CalibrationError(f"rectification matrix R is no rotation: {R.ravel().tolist()}")
-    P = _matrix(content, "P", (3, 4), default=np.hstack([K, np.zeros((3, 1))]))
-    if P.any():  # a P of zeros is what a raw monocular camera has; CameraModel fills it with K
-        _check_intrinsics("projection matrix P", P)
-    return CameraModel(
-        width=width,
-        height=height,
+    return geometry.checked_camera(
+        width,
+        height,
         K=K,
-        D=D,
-        R=R,
-        P=P,
-        distortion_model=str(model) if D.size else "",
+        D=_matrix(content, "D"),
+        R=_matrix(content, "R", (3, 3), default=np.eye(3)),
+        P=_matrix(content, "P", (3, 4), default=np.hstack([K, np.zeros((3, 1))])),
+        model=str(model),
     )
 
 
@@ -199,32 +186,3 @@ def _number(key: str, value: object) -> float:
     if isinstance(value, bool) or not math.isfinite(number):
         raise CalibrationError(f"`{key}` holds {value!r}; every entry must be a finite number")
     return number
-
-
-def _check_intrinsics(name: str, matrix: ArrayF64) -> None:
-    fx, fy = matrix[0, 0], matrix[1, 1]
-    if fx == 0.0 or fy == 0.0:
-        raise CalibrationError(
-            f"{name} has a focal length of 0: the camera was never calibrated (CameraInfo says so "
-            "with K[0] = 0); run camera_calibration and save its result"
-        )
-    if fx < 0.0 or fy < 0.0 or not np.allclose(matrix[2, :3], [0.0, 0.0, 1.0]):
-        raise CalibrationError(
-            f"{name} is {matrix.ravel().tolist()}; it must have positive focal lengths in pixels "
-            "and a last row of 0 0 1"
-        )
-
-
-def _distortion(model: str, D: ArrayF64) -> ArrayF64:
-    if not D.any() and model not in COEFFICIENTS:
-        return np.zeros(
-            0
-        )  # `distortion_model: ''` with no or only zero coefficients: an ideal lens
-    if model not in COEFFICIENTS:
-        raise CalibrationError(
-            f"the distortion model {model!r} is not known; it must be one of {sorted(COEFFICIENTS)}"
-        )
-    if D.size and D.size not in COEFFICIENTS[model]:
-        counts = " or ".join(str(n) for n in COEFFICIENTS[model])
-        raise CalibrationError(f"{model} has {counts} distortion coefficients, not {D.size}")
-    return D

@@ -9,12 +9,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from depth_node.geometry.calibration import checked_distortion
 from depth_node.types import ArrayF64, CameraModel, Frame, ImageU8
 
 Maps: TypeAlias = tuple[NDArray[np.int16], NDArray[np.uint16]]
-
-COEFFICIENTS = {"plumb_bob": (4, 5), "rational_polynomial": (8,), "equidistant": (4,)}
-"""Accepted numbers of distortion coefficients for each model of `sensor_msgs/CameraInfo`."""
 
 
 def needs_rectification(camera: CameraModel) -> bool:
@@ -119,17 +117,5 @@ def _maps(camera: CameraModel) -> Maps:
 
 def _coefficients(camera: CameraModel) -> ArrayF64:
     """The distortion coefficients in OpenCV's order, which is also CameraInfo's."""
-    model, D = camera.distortion_model, np.asarray(camera.D, np.float64).ravel()
-    if not D.any():  # only rotated or re-centred: every model agrees
-        return np.zeros(4)
-    if model not in COEFFICIENTS:
-        raise ValueError(
-            f"the distortion model is {model!r}; it must be one of {list(COEFFICIENTS)}, or the "
-            "image must be rectified before it comes here"
-        )
-    if D.size not in COEFFICIENTS[model]:
-        wanted = " or ".join(map(str, COEFFICIENTS[model]))
-        raise ValueError(f"{model} has {D.size} distortion coefficients; it takes {wanted}")
-    if not np.isfinite(D).all():
-        raise ValueError(f"the distortion coefficients are {D.tolist()}; they must be finite")
-    return D
+    D = checked_distortion(camera.distortion_model, np.asarray(camera.D, np.float64).ravel())
+    return D if D.size else np.zeros(4)  # only rotated or re-centred: every model agrees

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
+from depth_node.geometry.calibration import CalibrationError
 from depth_node.health import Health, Level
-from depth_node.ros.camera_info import CalibrationError, camera_from_info, optical_frame_warning
+from depth_node.ros.camera_info import camera_from_info, optical_frame_warning
 from depth_node.ros.wire import stamp_ns
 from depth_node.types import CameraModel
 

@@ -4,30 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
+from depth_node.geometry.calibration import CalibrationError, checked_camera
 from depth_node.types import ArrayF64, CameraModel
-
-# Coefficient counts that OpenCV takes for each of ROS's models (sensor_msgs/distortion_models.hpp).
-_COEFFICIENTS: dict[str, tuple[int, ...]] = {
-    "plumb_bob": (4, 5),
-    "rational_polynomial": (8, 12, 14),
-    "equidistant": (4,),
-}
-_ROTATION_TOLERANCE = 1e-3  # calibration files are often written with few digits
 
 # Defaults of camera drivers, and the names that REP 105 gives to frames of the robot and the world.
 _NOT_OPTICAL = re.compile(
     r"(^|.*/)(camera|cam|default_cam|usb_cam|webcam|head_camera|map|odom|earth|world|base)$"
     r"|.*(_link|_frame|_footprint)$"
 )
-
-
-class CalibrationError(ValueError):
-    """A CameraInfo cannot be used; the message says what was seen, expected and to be done."""
 
 
 def camera_from_info(msg: CameraInfo, image_size: tuple[int, int] | None = None) -> CameraModel:
@@ -55,19 +45,18 @@ def camera_from_info(msg: CameraInfo, image_size: tuple[int, int] | None = None)
             f"CameraInfo has the size {msg.width}x{msg.height}; expected the size at which the "
             "camera was calibrated: correct the calibration file or the driver"
         )
-    K = _matrix("K", msg.k, (3, 3))
-    if K[0, 0] == 0.0:
-        raise CalibrationError(
-            "CameraInfo is uncalibrated (K[0] is 0); calibrate the camera with camera_calibration "
-            "or give the node a calibration file"
+    try:
+        camera = checked_camera(
+            msg.width,
+            msg.height,
+            K=_matrix("K", msg.k, (3, 3)),
+            D=np.asarray(msg.d, np.float64),
+            R=_matrix("R", msg.r, (3, 3)),
+            P=_matrix("P", msg.p, (3, 4)),
+            model=msg.distortion_model,
         )
-    _check_intrinsics("K", K)
-    R = _rotation(_matrix("R", msg.r, (3, 3)))
-    P = _matrix("P", msg.p, (3, 4))
-    if not P.any():
-        P = np.hstack([K, np.zeros((3, 1))])
-    _check_intrinsics("P", P)
-    model, D = _distortion(msg.distortion_model, msg.d)
+    except CalibrationError as error:
+        raise CalibrationError(f"CameraInfo: {error}") from error
     shift_scale, width, height = _window(msg)
     if image_size is not None and image_size != (width, height):
         raise CalibrationError(
@@ -75,14 +64,8 @@ def camera_from_info(msg: CameraInfo, image_size: tuple[int, int] | None = None)
             f"{image_size[0]}x{image_size[1]}; publish the two at the same size (image_proc's "
             "resize node scales both) or calibrate at this resolution"
         )
-    return CameraModel(
-        width=width,
-        height=height,
-        K=shift_scale @ K,
-        D=D,
-        R=R,
-        P=shift_scale @ P,
-        distortion_model=model,
+    return replace(
+        camera, width=width, height=height, K=shift_scale @ camera.K, P=shift_scale @ camera.P
     )
 
 
@@ -130,59 +113,8 @@ def optical_frame_warning(frame_id: str) -> str | None:
 def _matrix(name: str, values: Sequence[float], shape: tuple[int, int]) -> ArrayF64:
     matrix = np.asarray(values, dtype=np.float64)
     if matrix.size != shape[0] * shape[1]:
-        raise CalibrationError(
-            f"CameraInfo's {name} has {matrix.size} numbers; expected {shape[0]}x{shape[1]}"
-        )
-    if not np.isfinite(matrix).all():
-        raise CalibrationError(
-            f"CameraInfo's {name} is {matrix.tolist()}; expected finite numbers: recalibrate, or "
-            "correct the calibration file"
-        )
+        raise CalibrationError(f"{name} has {matrix.size} numbers; expected {shape[0]}x{shape[1]}")
     return matrix.reshape(shape)
-
-
-def _check_intrinsics(name: str, matrix: ArrayF64) -> None:
-    """Positive focal lengths and a projective last row, in pixels."""
-    last_row = [0.0, 0.0, 1.0, 0.0][: matrix.shape[1]]
-    if matrix[0, 0] <= 0.0 or matrix[1, 1] <= 0.0 or matrix[2].tolist() != last_row:
-        raise CalibrationError(
-            f"CameraInfo's {name} is {matrix.tolist()}; expected focal lengths above 0 and the "
-            f"last row {last_row}: recalibrate, or correct the calibration file"
-        )
-
-
-def _rotation(R: ArrayF64) -> ArrayF64:
-    if not R.any():
-        return np.eye(3)
-    unit = np.abs(R).max() <= 2.0 and np.allclose(R @ R.T, np.eye(3), atol=_ROTATION_TOLERANCE)
-    if not unit or np.linalg.det(R) < 0.0:
-        raise CalibrationError(
-            f"CameraInfo's R is {R.tolist()}, not a rotation; expected the identity for a single "
-            "camera: correct the calibration file"
-        )
-    return R
-
-
-def _distortion(model: str, coefficients: Sequence[float]) -> tuple[str, ArrayF64]:
-    D = np.asarray(coefficients, dtype=np.float64)
-    if not np.isfinite(D).all():
-        raise CalibrationError(
-            f"CameraInfo's D is {D.tolist()}; expected finite numbers: recalibrate the camera"
-        )
-    if not D.any():
-        return "", np.zeros(0)
-    counts = _COEFFICIENTS.get(model)
-    if counts is None:
-        raise CalibrationError(
-            f"CameraInfo's distortion model is {model!r}; expected one of {list(_COEFFICIENTS)}: "
-            "recalibrate with one of these, or rectify the image before this node"
-        )
-    if D.size not in counts:
-        raise CalibrationError(
-            f"CameraInfo's D has {D.size} coefficients; {model} takes "
-            f"{' or '.join(map(str, counts))}: correct the calibration file or the model's name"
-        )
-    return model, D
 
 
 def _window(msg: CameraInfo) -> tuple[ArrayF64, int, int]:

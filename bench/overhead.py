@@ -24,8 +24,9 @@ import cv2
 import numpy as np
 from machine import describe_machine, print_result
 
+from depth_node.resources import fastdds_environment
+
 WIDTH, HEIGHT, RATE_HZ = 640, 480, 30.0
-CONFIG = Path(__file__).resolve().parent.parent / "config" / "fastdds.xml"
 
 
 def disparity() -> Any:
@@ -130,8 +131,7 @@ def measure(seconds: float) -> dict[str, Any]:
     os.environ.update(
         ROS_DOMAIN_ID=str(random.SystemRandom().randint(1, 101)),
         ROS_AUTOMATIC_DISCOVERY_RANGE="LOCALHOST",
-        FASTDDS_DEFAULT_PROFILES_FILE=str(CONFIG),
-        FASTRTPS_DEFAULT_PROFILES_FILE=str(CONFIG),
+        **fastdds_environment(),
     )
     import rclpy
     from diagnostic_msgs.msg import DiagnosticArray

@@ -21,8 +21,9 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 
+from depth_node.resources import fastdds_environment
+
 ROOT = Path(__file__).resolve().parent.parent
-PROFILE = ROOT / "config" / "fastdds.xml"
 PROGRAMS = Path(__file__).resolve().parent / "programs"
 START_TIMEOUT_S = 30.0
 
@@ -118,15 +119,22 @@ class Graph:
         return program
 
     def depth_node(
-        self, *args: str, program: str = "-m depth_node.ros.main", **parameters: object
+        self,
+        *args: str,
+        program: str = "-m depth_node.ros.main",
+        env: dict[str, str] | None = None,
+        **parameters: object,
     ) -> Process:
-        """Start the node, or one of `test/programs` in its place, with parameters `a__b=c`."""
+        """Start the node, or one of `test/programs` in its place, with parameters `a__b=c`.
+
+        `env` is added to the environment.
+        """
         command = program.split() if program.startswith("-m") else [str(PROGRAMS / program)]
         command += ["--ros-args", "--log-level", "info", *args]
         for name, value in parameters.items():
             text = str(value).lower() if isinstance(value, bool) else str(value)
             command += ["-p", f"{name.replace('__', '.')}:={text}"]
-        return self.run(*command)
+        return self.run(*command, env=self.environment(**(env or {})))
 
     def collect(
         self, kind: type[Any], topic: str, *, best_effort: bool = False, depth: int = 50
@@ -318,8 +326,7 @@ class CameraDriver:
 def private_graph() -> Iterator[Graph]:
     """A graph on a random domain, limited to this machine."""
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-    os.environ["FASTDDS_DEFAULT_PROFILES_FILE"] = str(PROFILE)
-    os.environ["FASTRTPS_DEFAULT_PROFILES_FILE"] = str(PROFILE)
+    os.environ.update(fastdds_environment())
     graph = Graph(random.SystemRandom().randint(1, 101))
     try:
         yield graph

@@ -1,0 +1,68 @@
+# make demo | test | bench | lint. Each sets up a virtual environment first, without touching the
+# system: .venv with ROS 2 Kilted, .venv-jazzy with ROS 2 Jazzy for the second run of the ROS tests.
+
+PYTHON ?= python3
+WORKERS ?= 2
+SETUP := sh scripts/setup_venv.sh
+STAMP := .stamp
+SOURCES := setup.cfg setup.py pyproject.toml scripts/setup_venv.sh
+# A child of another environment must not inherit what the ROS wheels export for themselves.
+unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
+unexport PYTHONPATH
+unexport AMENT_PREFIX_PATH
+
+.PHONY: help demo test test-kilted test-jazzy bench lint format clean
+
+help:
+	@echo 'make demo         run the synthetic camera and the node for 20 s; results in demo_output/'
+	@echo 'make test         lint, all tests on ROS 2 Kilted, the ROS tests on ROS 2 Jazzy'
+	@echo 'make test-kilted  all tests on ROS 2 Kilted'
+	@echo 'make test-jazzy   the ROS tests on ROS 2 Jazzy'
+	@echo 'make bench        every measurement of bench/, one JSON object each'
+	@echo 'make lint         ruff and mypy'
+	@echo 'make format       let ruff format the code'
+	@echo 'make clean        remove virtual environments, builds and caches'
+	@echo 'variables: PYTHON=python3.12 (interpreter), WORKERS=2 (parallel tests), ARGS (of the demo)'
+
+demo: .venv/demo$(STAMP)
+	@.venv/bin/depth-node demo $(ARGS)
+
+test: lint test-kilted test-jazzy
+
+test-kilted: .venv/test$(STAMP)
+	@echo '== tests on ROS 2 Kilted'
+	@.venv/bin/python -m pytest -q -n $(WORKERS) --dist loadfile
+
+test-jazzy: .venv-jazzy/test$(STAMP)
+	@echo '== ROS tests on ROS 2 Jazzy'
+	@.venv-jazzy/bin/python -m pytest -q -n $(WORKERS) --dist loadfile -m ros
+
+lint: .venv/test$(STAMP)
+	@echo '== lint'
+	@.venv/bin/ruff format --check .
+	@.venv/bin/ruff check .
+	@.venv/bin/mypy
+
+format: .venv/test$(STAMP)
+	@.venv/bin/ruff format .
+	@.venv/bin/ruff check --fix .
+
+bench: .venv/test$(STAMP)
+	@for name in $$(.venv/bin/depth-node bench | cut -d ' ' -f 1); do \
+	  echo "== $$name" >&2; .venv/bin/depth-node bench $$name --json || exit 1; done
+
+clean:
+	rm -rf .venv .venv-jazzy build install log dist *.egg-info demo_output
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+.venv/demo$(STAMP): $(SOURCES)
+	@$(SETUP) .venv '$(PYTHON)' ros,cpu,world,demo
+	@touch $@
+
+.venv/test$(STAMP): $(SOURCES)
+	@$(SETUP) .venv '$(PYTHON)' ros,cpu,world,demo,hub,test
+	@touch $@ .venv/demo$(STAMP)
+
+.venv-jazzy/test$(STAMP): $(SOURCES)
+	@$(SETUP) .venv-jazzy '$(PYTHON)' jazzy,cpu,world,demo,hub,test
+	@touch $@

@@ -1,0 +1,183 @@
+"""Launch files and presets name only what exists: arguments, files, parameters and topics."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+import yaml
+from test_parameters import flatten
+
+from depth_node.parameters import Settings
+
+LAUNCH_FILES = ("depth.launch.py", "webcam.launch.py", "demo.launch.py")
+PRESETS = ("webcam.yaml", "nav2_voxel.yaml", "stvl.yaml", "rtabmap.yaml")
+OUTPUTS = {
+    "depth/image_rect",
+    "depth/camera_info",
+    "depth/preview",
+    "depth/relative",
+    "image_rect",
+    "points",
+}
+
+
+@pytest.fixture(params=LAUNCH_FILES)
+def launch_tree(request: pytest.FixtureRequest, repo_root: Path) -> ast.Module:
+    return ast.parse((repo_root / "launch" / request.param).read_text())
+
+
+def calls(tree: ast.Module, function: str) -> Iterator[ast.Call]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == function:
+            yield node
+
+
+def first_strings(tree: ast.Module, function: str) -> set[str]:
+    """The first argument of every call of `function` that has a literal there."""
+    first = [call.args[0] for call in calls(tree, function)]
+    return {arg.value for arg in first if isinstance(arg, ast.Constant)}
+
+
+def constant(tree: ast.Module, name: str) -> Any:
+    """The value of a module's constant."""
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
+            return ast.literal_eval(node.value)
+    raise LookupError(name)
+
+
+def preset(repo_root: Path, name: str) -> dict[str, Any]:
+    tree = yaml.safe_load((repo_root / "config" / name).read_text())
+    assert isinstance(tree, dict)
+    return tree
+
+
+def node_settings(repo_root: Path, name: str) -> Settings:
+    tree = preset(repo_root, name)["/**/depth_node"]["ros__parameters"]
+    return Settings().with_values(flatten(tree))
+
+
+def test_every_launch_file_is_covered(repo_root: Path) -> None:
+    assert {path.name for path in (repo_root / "launch").iterdir() if path.is_file()} == set(
+        LAUNCH_FILES
+    )
+
+
+def test_every_argument_has_a_default_and_a_description(launch_tree: ast.Module) -> None:
+    declared = list(calls(launch_tree, "DeclareLaunchArgument"))
+    assert declared
+    for call in declared:
+        given = {keyword.arg: keyword.value for keyword in call.keywords}
+        assert "default_value" in given
+        assert ast.literal_eval(given["description"]).endswith(".")
+
+
+def test_every_argument_that_is_used_is_declared(launch_tree: ast.Module) -> None:
+    declared = first_strings(launch_tree, "DeclareLaunchArgument")
+    assert first_strings(launch_tree, "LaunchConfiguration") <= declared
+
+
+def test_arguments_that_set_a_parameter_name_one_that_exists(repo_root: Path) -> None:
+    tree = ast.parse((repo_root / "launch/depth.launch.py").read_text())
+    overrides = constant(tree, "OVERRIDES")
+    assert overrides.keys() <= first_strings(tree, "DeclareLaunchArgument")
+    assert set(overrides.values()) <= Settings().values().keys()
+
+
+def test_files_that_launch_files_name_exist(launch_tree: ast.Module, repo_root: Path) -> None:
+    suffixes = (".yaml", ".rviz", ".xml", ".launch.py")
+    named = {
+        node.right.value
+        for node in ast.walk(launch_tree)
+        if isinstance(node, ast.BinOp)
+        and isinstance(node.right, ast.Constant)
+        and str(node.right.value).endswith(suffixes)
+    }
+    assert named
+    for name in named:
+        folder = "launch" if name.endswith(".launch.py") else "config"
+        assert (repo_root / folder / name).is_file(), name
+
+
+def test_rviz_shows_topics_that_the_node_publishes_and_launch_remaps(repo_root: Path) -> None:
+    rviz = preset(repo_root, "depth.rviz")["Visualization Manager"]
+    displays = {display["Name"]: display for display in rviz["Displays"]}
+    shown = {d["Topic"]["Value"].lstrip("/") for d in displays.values() if "Topic" in d}
+    assert shown <= OUTPUTS
+    tree = ast.parse((repo_root / "launch/depth.launch.py").read_text())
+    assert set(constant(tree, "SHOWN")) == shown
+    assert displays["Cloud"]["Color Transformer"] == "RGB8"
+    assert rviz["Global Options"]["Fixed Frame"] == Settings().camera.frame_id
+
+
+def test_fastdds_profile_gives_every_participant_a_segment_for_full_clouds(
+    repo_root: Path,
+) -> None:
+    space = "{http://www.eprosima.com}"
+    root = ElementTree.parse(repo_root / "config/fastdds.xml").getroot()  # noqa: S314 - our own
+    transports = {
+        t.findtext(f"{space}transport_id"): t for t in root.iter(f"{space}transport_descriptor")
+    }
+    [participant] = root.iter(f"{space}participant")
+    assert participant.get("is_default_profile") == "true"
+    assert participant.findtext(f".//{space}useBuiltinTransports") == "false"
+    used = [t.text for t in participant.find(f".//{space}userTransports") or []]
+    assert {transports[name].findtext(f"{space}type") for name in used} == {"SHM", "UDPv4"}
+    [size] = [
+        t.findtext(f"{space}segment_size")
+        for t in root.iter()
+        if t.find(f"{space}segment_size") is not None
+    ]
+    assert int(size or 0) == 32 * 2**20
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_hold_values_that_the_node_accepts(repo_root: Path, name: str) -> None:
+    node_settings(repo_root, name)
+
+
+def test_webcam_preset_opens_a_webcam(repo_root: Path) -> None:
+    assert node_settings(repo_root, "webcam.yaml").camera.source == "webcam"
+
+
+@pytest.mark.parametrize("name", ["nav2_voxel.yaml", "stvl.yaml"])
+def test_costmap_presets_read_the_cloud_within_the_range_of_the_node(
+    repo_root: Path, name: str
+) -> None:
+    settings = node_settings(repo_root, name)
+    costmap = preset(repo_root, name)["local_costmap"]["local_costmap"]["ros__parameters"]
+    layer = costmap[costmap["plugins"][0]]
+    sources = {source: layer[source] for source in layer["observation_sources"].split()}
+    assert {(s["marking"], s["clearing"]) for s in sources.values()} == {
+        (True, False),
+        (False, True),
+    }
+    for source in sources.values():
+        assert source["topic"] == "/points"
+        assert source["data_type"] == "PointCloud2"
+        for limit in ("obstacle_max_range", "obstacle_range", "raytrace_max_range", "max_z"):
+            assert source.get(limit, 0.0) < settings.depth.max_m
+
+
+def test_nav2_preset_clears_along_rays_that_hit_nothing(repo_root: Path) -> None:
+    settings = node_settings(repo_root, "nav2_voxel.yaml")
+    assert settings.points.far_points == "clamp"
+    tree = preset(repo_root, "nav2_voxel.yaml")["local_costmap"]["local_costmap"]
+    clear = tree["ros__parameters"]["voxel_layer"]["depth_clear"]
+    # A far point in the sky or below the floor must survive the height filter to clear.
+    assert clear["min_obstacle_height"] < -settings.depth.max_m
+    assert clear["max_obstacle_height"] > settings.depth.max_m
+
+
+def test_rtabmap_preset_keeps_colour_and_depth_alike(repo_root: Path) -> None:
+    assert node_settings(repo_root, "rtabmap.yaml").depth.downscale == 1
+    for node in ("/**/rgbd_odometry", "/**/rtabmap"):
+        parameters = preset(repo_root, "rtabmap.yaml")[node]["ros__parameters"]
+        assert parameters["approx_sync"] is False
+        # RTAB-Map declares its own parameters, the ones with a slash, as strings.
+        assert all(isinstance(v, str) for name, v in parameters.items() if "/" in name)

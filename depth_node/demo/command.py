@@ -1,0 +1,184 @@
+"""`depth-node demo`: camera and node as separate processes, watched for some seconds."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from depth_node.demo.processes import (
+    Program,
+    ProgramEndedError,
+    enter_private_domain,
+    running,
+)
+
+if TYPE_CHECKING:
+    from depth_node.demo.watch import Tally, Watcher
+
+FIRST_FRAME_TIMEOUT_S = 40.0
+REFRESH_S = 0.5
+VIDEO_SUFFIXES = {".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg"}
+TRUTH_TOPIC = "/camera/depth_gt"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define the options of `depth-node demo`."""
+    parser.add_argument(
+        "--input",
+        default="world",
+        metavar="PATH",
+        help="video file, folder of images, or webcam (an index or /dev/video*); default: the "
+        "synthetic world, which has ground truth",
+    )
+    parser.add_argument("--seconds", type=float, default=20.0, help="how long to watch")
+    parser.add_argument("--output", type=Path, default=Path("demo_output"), help="where files go")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the world")
+    parser.add_argument("--model", default="auto", help="network, as the parameter model.name")
+    parser.add_argument("--engine", default="auto", help="engine, as the parameter model.engine")
+    parser.add_argument("--json", action="store_true", help="print the report and nothing else")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the demo; 0 when depth arrived, 1 when it did not."""
+    console = Console(stderr=args.json)
+    signal.signal(signal.SIGTERM, _as_interrupt)
+    try:
+        return _run(args, console)
+    except KeyboardInterrupt:
+        console.print("ended by Ctrl-C; nothing is written")
+        return 130
+    except ProgramEndedError as error:
+        console.print(f"[red]the demo cannot go on:[/red] {error}")
+        return 1
+
+
+def _as_interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _run(args: argparse.Namespace, console: Console) -> int:
+    programs = {"node": _node_command(args)}
+    truth = None
+    if args.input == "world":
+        console.print("rendering the world's drive (once; later runs take it from the cache)")
+        _render_world(args.seed)
+        programs = {"world": ["-m", "depth_node.cli", *_world(args.seed, "--publish")], **programs}
+        truth = TRUTH_TOPIC
+    domain = enter_private_domain()
+    from depth_node.demo.report import figures, write
+    from depth_node.demo.watch import Watcher
+
+    logs = Path(tempfile.mkdtemp(prefix="depth_node_demo_"))
+    console.print(f"starting {' and '.join(programs)} on ROS domain {domain}; logs in {logs}")
+    with running(programs, logs) as started:
+        watcher = Watcher(truth)
+        try:
+            if not _wait_for_depth(watcher, started, console):
+                return 1
+            _watch(watcher, started, args.seconds, console)
+        finally:
+            watcher.close()
+    result = figures(watcher.tally)
+    files = write(watcher.tally, result, args.output)
+    if args.json:
+        print(json.dumps(result))
+    else:
+        console.print(_table(watcher.tally))
+        console.print("written: " + ", ".join(str(path) for path in files))
+    return 0
+
+
+def _world(seed: int, *options: str) -> list[str]:
+    return ["world", "--seed", str(seed), *options]
+
+
+def _render_world(seed: int) -> None:
+    """Render in this terminal, where the progress bar can be seen.
+
+    Raises:
+        ProgramEndedError: the world cannot be rendered.
+    """
+    from depth_node.cli import main
+
+    code = main(_world(seed, "--render"))
+    if code:
+        raise ProgramEndedError(f"the world cannot be rendered (exit code {code})")
+
+
+def _node_command(args: argparse.Namespace) -> list[str]:
+    parameters = {"model.name": args.model, "model.engine": args.engine}
+    remap = ["-r", "image:=/camera/image_raw", "-r", "camera_info:=/camera/camera_info"]
+    if args.input != "world":
+        parameters |= _camera_parameters(args.input)
+        remap = []
+    options = [part for name, value in parameters.items() for part in ("-p", f"{name}:={value}")]
+    return ["-m", "depth_node.ros.main", "--ros-args", *remap, *options]
+
+
+def _camera_parameters(source: str) -> dict[str, str]:
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return {"camera.source": "folder", "camera.path": str(path.resolve())}
+    if path.suffix.lower() in VIDEO_SUFFIXES:
+        return {"camera.source": "video", "camera.path": str(path.resolve())}
+    if "://" in source:
+        return {"camera.source": "url", "camera.path": source}
+    # Quoted for the yaml parser of ROS arguments: a bare 0 would be an integer.
+    return {"camera.source": "webcam", "camera.device": f'"{source}"'}
+
+
+def _wait_for_depth(watcher: Watcher, programs: Sequence[Program], console: Console) -> bool:
+    deadline = time.monotonic() + FIRST_FRAME_TIMEOUT_S
+    with console.status("waiting for the first depth image"):
+        while watcher.tally.sight is None:
+            watcher.watch(0.1)
+            for program in programs:
+                program.check()
+            if time.monotonic() > deadline:
+                cause = watcher.tally.problem or "the node says nothing on /diagnostics"
+                console.print(f"[red]no depth within {FIRST_FRAME_TIMEOUT_S:g} s:[/red] {cause}")
+                return False
+    return True
+
+
+def _watch(watcher: Watcher, programs: Sequence[Program], seconds: float, console: Console) -> None:
+    watcher.restart_tally()  # the first frames wait for caches and are not what is measured
+    end = time.monotonic() + seconds
+    with Live(_table(watcher.tally), console=console, refresh_per_second=4, transient=True) as live:
+        while time.monotonic() < end:
+            watcher.watch(REFRESH_S)
+            for program in programs:
+                program.check()
+            live.update(_table(watcher.tally, left_s=end - time.monotonic()))
+
+
+def _table(tally: Tally, left_s: float | None = None) -> Table:
+    from depth_node.demo.report import figures
+
+    values = figures(tally)
+    latency, status = values["latency_ms"], values["scale_status"]
+    title = "depth_node demo" + (f", {max(left_s, 0.0):.0f} s left" if left_s is not None else "")
+    table = Table(title=title, show_header=False, title_justify="left")
+    table.add_row("depth images", f"{values['frames']} at {values['rate_hz']:.1f} Hz")
+    table.add_row("latency, stamp to here", f"p50 {latency['p50']} ms, p99 {latency['p99']} ms")
+    if values["absrel"] is not None:
+        how = "aligned to the truth per frame" if values["aligned_per_frame"] else "as published"
+        table.add_row(
+            "error against ground truth",
+            f"AbsRel {values['absrel']:.3f}, delta1 {values['delta1']:.3f} ({how})",
+        )
+    table.add_row("scale", f"{status['state']} (source {status['source']})")
+    table.add_row("network", f"{values['model']} on {values['engine']}")
+    if tally.problem:
+        table.add_row("the node says", tally.problem)
+    return table

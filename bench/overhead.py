@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import array
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -24,7 +23,7 @@ import cv2
 import numpy as np
 from machine import describe_machine, print_result
 
-from depth_node.resources import fastdds_environment
+from depth_node.domain import private_domain
 
 WIDTH, HEIGHT, RATE_HZ = 640, 480, 30.0
 
@@ -128,11 +127,6 @@ def start(role: str, env: dict[str, str]) -> subprocess.Popen[str]:
 
 def measure(seconds: float) -> dict[str, Any]:
     """Run both, one after the other, and collect the figures."""
-    os.environ.update(
-        ROS_DOMAIN_ID=str(random.SystemRandom().randint(1, 101)),
-        ROS_AUTOMATIC_DISCOVERY_RANGE="LOCALHOST",
-        **fastdds_environment(),
-    )
     import rclpy
     from diagnostic_msgs.msg import DiagnosticArray
     from rclpy.qos import QoSProfile
@@ -198,7 +192,9 @@ def main() -> None:
     if args.role:
         roles[args.role]()
         return
-    result = {"benchmark": "overhead", "image": f"{WIDTH}x{HEIGHT}", **measure(args.seconds)}
+    with private_domain():
+        figures = measure(args.seconds)
+    result = {"benchmark": "overhead", "image": f"{WIDTH}x{HEIGHT}", **figures}
     print_result({**result, **describe_machine()}, as_json=args.json)
 
 

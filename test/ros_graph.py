@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -21,7 +20,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 
-from depth_node.resources import fastdds_environment
+from depth_node.domain import private_domain
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAMS = Path(__file__).resolve().parent / "programs"
@@ -57,6 +56,10 @@ class Process:
         with self._news:
             seen = self._news.wait_for(lambda: any(text in line for line in self.lines), timeout)
         assert seen, f"no line with {text!r} within {timeout} s; printed:\n{self.output}"
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal and do not wait."""
+        self._process.send_signal(number)
 
     def interrupt(self, number: int = signal.SIGINT, timeout: float = 10.0) -> tuple[int, float]:
         """Send a signal and wait for the end: (exit code, seconds that it took)."""
@@ -324,14 +327,9 @@ class CameraDriver:
 
 @contextlib.contextmanager
 def private_graph() -> Iterator[Graph]:
-    """A graph on a random domain, limited to this machine."""
-    os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-    os.environ.update(fastdds_environment())
-    graph = Graph(random.SystemRandom().randint(1, 101))
-    try:
+    """A graph on a domain that no other test has, limited to this machine."""
+    with private_domain() as domain, contextlib.closing(Graph(domain)) as graph:
         yield graph
-    finally:
-        graph.close()
 
 
 def stamped(msg: Any, stamp_ns: int, frame_id: str = "camera_optical_frame") -> Any:

@@ -15,12 +15,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from depth_node.demo.processes import (
-    Program,
-    ProgramEndedError,
-    enter_private_domain,
-    running,
-)
+from depth_node.demo.processes import Program, ProgramEndedError, running
+from depth_node.domain import private_domain
 
 if TYPE_CHECKING:
     from depth_node.demo.watch import Tally, Watcher
@@ -74,13 +70,12 @@ def _run(args: argparse.Namespace, console: Console) -> int:
         _render_world(args.seed)
         programs = {"world": ["-m", "depth_node.cli", *_world(args.seed, "--publish")], **programs}
         truth = TRUTH_TOPIC
-    domain = enter_private_domain()
     from depth_node.demo.report import figures, write
     from depth_node.demo.watch import Watcher
 
     logs = Path(tempfile.mkdtemp(prefix="depth_node_demo_"))
-    console.print(f"starting {' and '.join(programs)} on ROS domain {domain}; logs in {logs}")
-    with running(programs, logs) as started:
+    with private_domain() as domain, running(programs, logs) as started:
+        console.print(f"{' and '.join(programs)} run on ROS domain {domain}; logs in {logs}")
         watcher = Watcher(truth)
         try:
             if not _wait_for_depth(watcher, started, console):

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import random
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-
-from depth_node.resources import fastdds_environment
 
 END_TIMEOUT_S = 3.0
 
@@ -57,18 +53,6 @@ class Program:
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait()
-
-
-def enter_private_domain() -> int:
-    """Put this process and its children on a random domain of this machine; returns the domain.
-
-    The Fast DDS profile of the package is set too, unless the user has named another one.
-    """
-    domain = random.SystemRandom().randint(1, 101)
-    os.environ["ROS_DOMAIN_ID"] = str(domain)
-    os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-    os.environ.update(fastdds_environment())
-    return domain
 
 
 @contextlib.contextmanager

@@ -28,7 +28,7 @@ KEPT = 90
 
 @dataclass
 class Sight:
-    """The newest frame of which everything has arrived.
+    """One frame of which everything has arrived.
 
     Attributes:
         image: HxWx3 uint8 RGB.
@@ -55,6 +55,7 @@ class Tally:
     status: dict[str, str] = field(default_factory=dict)
     facts: dict[str, str] = field(default_factory=dict)
     problem: str = ""
+    # the view with the widest range of depth so far, or without ground truth the newest
     sight: Sight | None = None
     camera: CameraModel | None = None
 
@@ -156,7 +157,16 @@ class Watcher:
             except EvaluationError:
                 return  # a frame that shows nothing but sky has no score
             self.tally.scores.append(sight.score)
-        self.tally.sight = sight
+        if self.tally.sight is None or _spread(sight) >= _spread(self.tally.sight):
+            self.tally.sight = sight
+
+
+def _spread(sight: Sight) -> float:
+    """How much there is to see: the ratio of far to near in the ground truth, or 1 without it."""
+    if sight.truth is None:
+        return 1.0
+    near, far = np.percentile(sight.truth[np.isfinite(sight.truth)], (5, 95))
+    return float(far / near)
 
 
 def _float32(msg: Any) -> ArrayF32:

@@ -1,12 +1,18 @@
 """The real node with an engine whose answer, time and faults a test decides.
 
-Disparity is the red channel at half size, so that a test knows every metre. Environment:
-`ENGINE_DELAY_S` seconds an inference takes; `ENGINE_FAULTS` comma-separated `<frame>:<fault>` with
-the fault `nan`, `raise`, `memory` or `slow` (100 times as long).
+Disparity is the red channel at half size, so that a test knows every metre. An image whose first
+pixel is `(255, n, 255)` injects fault n into its own inference:
+
+1. values that are not finite, 2. an exception, 3. out of memory, 4. takes 2 s, a hundred times as
+   long as a usual network.
+
+Environment: `ENGINE_DELAY_S` seconds an inference takes; `ENGINE_LOADS_FOREVER` makes the loading
+of the engine a library call that does not return; `DIAGNOSTICS_PERIOD_S` seconds between reports.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 import time
@@ -14,12 +20,13 @@ import time
 import numpy as np
 
 import depth_node.ros.node
-from depth_node.engines.base import EngineError
+from depth_node.engines.result import as_disparity
 from depth_node.ros.main import main
 from depth_node.types import Disparity, ImageU8
 
 DELAY_S = float(os.environ.get("ENGINE_DELAY_S", "0"))
-FAULTS = dict(item.split(":") for item in os.environ.get("ENGINE_FAULTS", "").split(",") if item)
+SLOW_S = 2.0
+NOT_FINITE, RAISES, NO_MEMORY, SLOW = 1, 2, 3, 4
 
 
 class TestEngine:
@@ -30,28 +37,30 @@ class TestEngine:
     device = "this test"
     precision = "fp32"
 
-    def __init__(self) -> None:
-        self._frames = 0
-
     def infer(self, image: ImageU8) -> Disparity:
-        fault = FAULTS.get(str(self._frames))
-        self._frames += 1
-        time.sleep(DELAY_S * (100.0 if fault == "slow" else 1.0))
-        if fault == "raise":
+        red, fault, blue = image[0, 0]
+        fault = fault if red == blue == 255 else 0
+        time.sleep(SLOW_S if fault == SLOW else DELAY_S)
+        if fault == RAISES:
             raise RuntimeError("the engine was told to fail")
-        if fault == "memory":
+        if fault == NO_MEMORY:
             raise MemoryError("the engine was told to run out of memory")
-        if fault == "nan":
-            raise EngineError("the engine's output is not finite")
-        return Disparity(np.ascontiguousarray(image[::2, ::2, 0]).astype(np.float32))
+        values = np.ascontiguousarray(image[::2, ::2, 0]).astype(np.float32)
+        if fault == NOT_FINITE:
+            values[5, 7] = np.nan
+        return as_disparity(values, self.name, "relative")
 
     def close(self) -> None:
         pass
 
 
 def load_test_engine(settings: object, log: object) -> TestEngine:
+    if "ENGINE_LOADS_FOREVER" in os.environ:
+        print("the engine begins to load", flush=True)
+        hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)  # no signal handler runs meanwhile
     return TestEngine()
 
 
+depth_node.ros.node.DIAGNOSTICS_PERIOD_S = float(os.environ.get("DIAGNOSTICS_PERIOD_S", "1"))
 depth_node.ros.node.load_engine = load_test_engine  # type: ignore[assignment]
 sys.exit(main())

@@ -18,6 +18,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "bench": ("depth_node.bench", "run a measurement script of the source checkout"),
     "demo": ("depth_node.demo.command", "watch the node work on the synthetic world or your video"),
     "doctor": ("depth_node.doctor.command", "say why no depth arrives, and what to do"),
+    "engines": ("depth_node.engines.command", "build, test and measure what runs the network"),
+    "models": ("depth_node.network.command", "list, fetch, export and add networks"),
     "parameters": ("depth_node.reference_page", "print the node's parameters"),
     "train": ("depth_node.training.command", "train the shipped student"),
     "world": ("depth_node.world.command", "render the synthetic world, or publish its drive"),

@@ -1,1 +1,1 @@
-"""Networks: registry, weights and export to one graph."""
+"""Networks: where they come from, and the one ONNX graph that every engine runs."""

@@ -1,0 +1,226 @@
+"""Compiled engines, kept between runs and trusted only when nothing about them has changed.
+
+An engine's key is the hash of everything that it depends on (its signature). Files belong to the
+user, are written atomically with mode 0600, and are refused when anybody else could have written
+them or when their content is not what was written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from depth_node.network.errors import ModelError
+from depth_node.network.store import cache_directory, write_atomically
+
+Log = Callable[[str], None]
+Signature = Mapping[str, str]
+_MAGIC = b"depth_node engine 1\n"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The outcome of an engine's self-test.
+
+    Attributes:
+        passed: whether the engine may be used.
+        error: largest relative L2 difference from the fp32 reference.
+        tolerance: what it was held to.
+        reason: why it failed, or empty.
+    """
+
+    passed: bool
+    error: float
+    tolerance: float
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Cached:
+    """One engine in the cache, as `depth-node engines list` shows it."""
+
+    path: Path
+    signature: dict[str, str]
+    size_bytes: int
+    verdict: Verdict | None
+
+
+@dataclass
+class EngineCache:
+    """The folder of compiled engines.
+
+    Attributes:
+        folder: where they are; created when the first one is stored.
+        log: takes a line when an engine is refused or waited for.
+    """
+
+    folder: Path = field(default_factory=lambda: cache_directory() / "engines")
+    log: Log = lambda _: None
+
+    def load(self, signature: Signature) -> bytes | None:
+        """The compiled engine of this signature, or None when there is none to be trusted."""
+        path = self._path(signature)
+        try:
+            data = _read_own(path)
+            header, payload = _unpack(data)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            self.log(f"cached engine {path} is refused and built again: {error}")
+            return None
+        if header["signature"] != dict(signature):
+            self.log(f"cached engine {path} is refused and built again: it is of another signature")
+            return None
+        return payload
+
+    def store(self, signature: Signature, payload: bytes) -> None:
+        """Keep a compiled engine; a full disk costs only the next start's time and is logged."""
+        header = {
+            "signature": dict(signature),
+            "payload_sha256": hashlib.sha256(payload).hexdigest(),
+            "payload_bytes": len(payload),
+        }
+        line = json.dumps(header, sort_keys=True).encode()
+        try:
+            self._verdict_path(signature).unlink(missing_ok=True)  # it judged another engine
+            write_atomically(self._path(signature), _MAGIC + line + b"\n" + payload)
+        except (ModelError, OSError) as error:
+            self.log(f"the compiled engine is not kept: {error}")
+
+    def get_or_build(self, signature: Signature, build: Callable[[], bytes]) -> bytes:
+        """Load an engine, or build and keep it; of several processes one builds, others wait.
+
+        Args:
+            signature: what the engine depends on.
+            build: compiles it; raises EngineError when it cannot.
+        """
+        payload = self.load(signature)
+        if payload is not None:
+            return payload
+        with self.building(signature):
+            payload = self.load(signature)  # another process may have built it meanwhile
+            if payload is None:
+                payload = build()
+                self.store(signature, payload)
+        return payload
+
+    @contextlib.contextmanager
+    def building(self, signature: Signature) -> Iterator[None]:
+        """Hold the lock of one engine; it is released when the process ends, however it ends."""
+        lock = self._path(signature).with_suffix(".lock")
+        try:
+            lock.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            handle = os.open(lock, os.O_CREAT | os.O_RDWR, 0o600)
+        except OSError as error:  # a read-only home: build without company and without keeping
+            self.log(f"engines cannot be kept in {self.folder}: {error.strerror}")
+            yield
+            return
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self.log("another process is building this engine; waiting for it")
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
+    def verdict(self, signature: Signature) -> Verdict | None:
+        """What the self-test of exactly this engine said, or None when it was never tested."""
+        try:
+            record = json.loads(_read_own(self._verdict_path(signature)))
+            if record["signature"] != dict(signature):
+                return None
+            if record["payload_sha256"] != self._payload_hash(signature):
+                return None
+            return Verdict(**record["verdict"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None  # absent or not ours: the test is simply run again
+
+    def keep_verdict(self, signature: Signature, verdict: Verdict) -> None:
+        """Remember what the self-test said of the engine that is stored now."""
+        record = {
+            "signature": dict(signature),
+            "payload_sha256": self._payload_hash(signature),
+            "verdict": asdict(verdict),
+        }
+        try:
+            write_atomically(self._verdict_path(signature), json.dumps(record).encode())
+        except ModelError as error:
+            self.log(f"the self-test's result is not kept: {error}")
+
+    def forget(self, signature: Signature) -> None:
+        """Delete an engine and its verdict."""
+        for path in (self._path(signature), self._verdict_path(signature)):
+            path.unlink(missing_ok=True)
+
+    def entries(self) -> list[Cached]:
+        """Every engine or verdict in the cache that can be trusted, newest first."""
+        found = []
+        for path in sorted(self.folder.glob("*.verdict"), key=_modified, reverse=True):
+            try:
+                signature = json.loads(_read_own(path))["signature"]
+            except (OSError, ValueError, KeyError):
+                continue
+            engine = self._path(signature)
+            size = engine.stat().st_size if engine.is_file() else 0
+            found.append(Cached(engine, signature, size, self.verdict(signature)))
+        return found
+
+    def _path(self, signature: Signature) -> Path:
+        return self.folder / f"{key_of(signature)}.engine"
+
+    def _verdict_path(self, signature: Signature) -> Path:
+        return self.folder / f"{key_of(signature)}.verdict"
+
+    def _payload_hash(self, signature: Signature) -> str:
+        try:
+            with self._path(signature).open("rb") as file:
+                file.readline()
+                return str(json.loads(file.readline())["payload_sha256"])
+        except (OSError, ValueError, KeyError):
+            return ""  # engines that compile at every start have no file
+
+
+def key_of(signature: Signature) -> str:
+    """The hash that an engine is filed under."""
+    text = json.dumps(dict(signature), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:40]
+
+
+def _read_own(path: Path) -> bytes:
+    """Read a file that only this user can have written.
+
+    Raises:
+        OSError: it is absent, unreadable, or writable by others.
+    """
+    with path.open("rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode) or status.st_uid != os.getuid():
+            raise PermissionError(f"it belongs to user {status.st_uid}, not to this one")
+        if status.st_mode & 0o077:
+            raise PermissionError(f"its mode is {stat.S_IMODE(status.st_mode):o}, expected 600")
+        return file.read()
+
+
+def _unpack(data: bytes) -> tuple[dict[str, dict[str, str]], bytes]:
+    if not data.startswith(_MAGIC):
+        raise ValueError("it is not an engine file")
+    line, separator, payload = data[len(_MAGIC) :].partition(b"\n")
+    header = json.loads(line)
+    if not separator or header.keys() != {"signature", "payload_sha256", "payload_bytes"}:
+        raise ValueError("its header is damaged")
+    if hashlib.sha256(payload).hexdigest() != header["payload_sha256"]:
+        raise ValueError("its content is truncated or altered")
+    return header, payload
+
+
+def _modified(path: Path) -> float:
+    return path.stat().st_mtime

@@ -1,0 +1,132 @@
+"""OpenVINO: the fastest way through a network on most CPUs."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from depth_node.engines.base import EngineError, EngineUnavailable
+from depth_node.engines.cache import EngineCache
+from depth_node.engines.cpu import cpu_name, device_name, thread_count
+from depth_node.engines.guard import Guard
+from depth_node.engines.result import as_disparity
+from depth_node.engines.selftest import GOLDEN_SIZE
+from depth_node.network.front import split_front
+from depth_node.network.graph import INPUT, Graph
+from depth_node.types import ArrayF32, Disparity, ImageU8
+
+_COMPILED_SIZES = 2
+"""How many network sizes stay compiled, for cameras whose size follows the image."""
+
+
+class OpenVino:
+    """A graph compiled by OpenVINO for the CPU, its resize taken over by OpenCV where possible.
+
+    A network whose size follows the image is compiled for each size that it meets: fixed shapes
+    run up to twice as fast as dynamic ones.
+    """
+
+    name = "openvino"
+
+    def __init__(self, graph: Graph, precision: str, threads: int, cache: EngineCache) -> None:
+        """Load a graph, and compile it if its size is fixed.
+
+        Args:
+            graph: the network.
+            precision: `fp32` or `bf16` for an fp32 graph; `int8` for an int8 graph, whose other
+                layers then run in bf16 where the CPU has it.
+            threads: CPU threads, 0 for as many as suit the network.
+            cache: where compiled networks are kept.
+
+        Raises:
+            EngineError: OpenVINO is not installed, refuses the graph or lacks the precision.
+        """
+        try:
+            import openvino
+        except ImportError as error:
+            raise EngineUnavailable(f"openvino is not installed ({error})") from error
+        self._core = openvino.Core()
+        self._tensor = openvino.Tensor
+        capabilities = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        has_bf16 = "BF16" in capabilities
+        if precision == "bf16" and not has_bf16:
+            raise EngineError("this CPU has no bf16 instructions")
+        threads = thread_count(threads, graph.size_bytes)
+        self.model = graph.name
+        self.device = device_name(threads)
+        self.precision = precision
+        self.signature = {
+            "graph": graph.sha256,
+            "engine": self.name,
+            "runtime": openvino.__version__,
+            "device": cpu_name(),
+            "capability": " ".join(sorted(capabilities)),
+            "precision": precision,
+            "threads": str(threads),
+        }
+        self._cache = cache
+        self._kind = graph.kind
+        self._path = graph.path
+        self._config = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": "1",
+            "INFERENCE_NUM_THREADS": str(threads),
+            "INFERENCE_PRECISION_HINT": "bf16" if precision != "fp32" and has_bf16 else "f32",
+        }
+        self._split = split_front(graph.proto)
+        self._proto = self._split.proto if self._split else graph.proto
+        self._requests: dict[tuple[int, ...], Any] = {}
+        self._guard = Guard(self.name)
+        size = self._split.size_of(*GOLDEN_SIZE) if self._split else GOLDEN_SIZE
+        self.signature["shape"] = _shape_name((*size, 3))
+        if self._split and self._split.fixed_size:
+            self._request((*size, 3))
+
+    def infer(self, image: ImageU8) -> Disparity:
+        """Run the network on one HxWx3 uint8 RGB image of any size; see `Engine.infer`."""
+        with self._guard:
+            return self._infer(image)
+
+    def close(self) -> None:
+        """Free the compiled networks."""
+        self._guard.close()
+        self._requests.clear()
+
+    def _infer(self, image: ImageU8) -> Disparity:
+        pixels: ArrayF32 | ImageU8 = self._split.resize(image) if self._split else image
+        if not pixels.flags.c_contiguous:
+            pixels = pixels.copy()
+        request = self._request(pixels.shape)
+        try:
+            request.set_tensor(INPUT, self._tensor(pixels, shared_memory=True))
+            request.infer()
+            raw = request.get_output_tensor(0).data
+        except RuntimeError as error:
+            raise EngineError(f"openvino failed on a frame: {error}") from error
+        return as_disparity(raw, self.name, self._kind)
+
+    def _request(self, shape: tuple[int, ...]) -> Any:
+        if shape not in self._requests:
+            while len(self._requests) >= _COMPILED_SIZES:
+                del self._requests[next(iter(self._requests))]
+            signature = {**self.signature, "shape": _shape_name(shape)}
+            payload = self._cache.get_or_build(signature, lambda: self._compile(shape))
+            try:
+                compiled = self._core.import_model(io.BytesIO(payload), "CPU", self._config)
+            except RuntimeError as error:
+                raise EngineError(f"openvino refuses its own compiled network: {error}") from error
+            self._requests[shape] = compiled.create_infer_request()
+        return self._requests[shape]
+
+    def _compile(self, shape: tuple[int, ...]) -> bytes:
+        try:
+            model = self._core.read_model(self._proto.SerializeToString())
+            model.reshape({INPUT: list(shape)})
+            compiled = self._core.compile_model(model, "CPU", self._config)
+        except Exception as error:  # RuntimeError and classes of its frontends
+            raise EngineError(f"openvino refuses {self._path}: {error}") from error
+        return bytes(compiled.export_model().getvalue())
+
+
+def _shape_name(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))

@@ -1,0 +1,122 @@
+"""ONNX Runtime on an NVIDIA GPU."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from typing import Any
+
+import numpy as np
+
+from depth_node.engines.base import EngineError, EngineUnavailable
+from depth_node.engines.guard import Guard
+from depth_node.engines.ort import import_onnxruntime, open_session
+from depth_node.engines.result import as_disparity
+from depth_node.network.graph import INPUT, OUTPUT, Graph
+from depth_node.types import Disparity, ImageU8
+
+
+class OnnxRuntimeCuda:
+    """A graph in ONNX Runtime's CUDA provider; only camera bytes and disparity cross the bus."""
+
+    name = "onnxruntime-cuda"
+    _provider = "CUDAExecutionProvider"
+    _memory = "cuda"
+
+    def __init__(self, graph: Graph) -> None:
+        """Load a graph.
+
+        Args:
+            graph: the network; its precision is the graph's own.
+
+        Raises:
+            EngineUnavailable: onnxruntime-gpu or a device it can use is not here.
+            EngineError: ONNX Runtime refuses the graph.
+        """
+        self._ort = self.require()
+        self.model = graph.name
+        self.device, driver = _gpu()
+        self.precision = graph.precision
+        self._kind = graph.kind
+        self.signature = {
+            "graph": graph.sha256,
+            "engine": self.name,
+            "runtime": self._ort.__version__,
+            "driver": driver,
+            "device": self.device,
+            "precision": self.precision,
+        }
+        options = self._ort.SessionOptions()
+        options.log_severity_level = 3
+        self._session = open_session(
+            self._ort, graph.proto, options, [self._provider, "CPUExecutionProvider"], graph
+        )
+        if self._session.get_providers()[0] != self._provider:
+            raise EngineUnavailable(
+                "onnxruntime fell back to the CPU: it cannot load CUDA (are CUDA and cuDNN of "
+                "the version it was built for installed?)"
+            )
+        self._guard = Guard(self.name)
+        self._bound: Any = None
+        self._input: Any = None
+        self._shape: tuple[int, ...] = ()
+
+    @classmethod
+    def require(cls) -> Any:
+        """The onnxruntime module, if it has been built with CUDA.
+
+        Raises:
+            EngineUnavailable: it is not installed, or has not.
+        """
+        ort = import_onnxruntime()
+        if cls._provider not in ort.get_available_providers():
+            raise EngineUnavailable("this onnxruntime has no CUDA; install onnxruntime-gpu")
+        return ort
+
+    def infer(self, image: ImageU8) -> Disparity:
+        """Run the network on one HxWx3 uint8 RGB image of any size; see `Engine.infer`."""
+        with self._guard:
+            return self._infer(image)
+
+    def close(self) -> None:
+        """Free the session and its memory."""
+        self._guard.close()
+        self._bound = self._input = self._session = None
+
+    def _infer(self, image: ImageU8) -> Disparity:
+        try:
+            pixels = np.ascontiguousarray(image)
+            if image.shape != self._shape:
+                self._bind(pixels)
+            self._input.update_inplace(pixels)
+            self._session.run_with_iobinding(self._bound)
+            raw = self._bound.get_outputs()[0].numpy()
+        except Exception as error:  # its exceptions derive from Exception only
+            raise EngineError(f"{self.name} failed on a frame: {error}") from error
+        return as_disparity(raw, self.name, self._kind)
+
+    def _bind(self, pixels: ImageU8) -> None:
+        """Reserve device memory for this size of image; it is used again for every frame."""
+        own = pixels.copy()  # on the CPU the value would be the caller's image itself
+        self._input = self._ort.OrtValue.ortvalue_from_numpy(own, self._memory, 0)
+        self._bound = self._session.io_binding()
+        self._bound.bind_ortvalue_input(INPUT, self._input)
+        self._bound.bind_output(OUTPUT, "cpu")
+        self._shape = pixels.shape
+
+
+def _gpu() -> tuple[str, str]:
+    """The first GPU's name with its compute capability, and the driver's version."""
+    tool = shutil.which("nvidia-smi")
+    if tool is not None:
+        query = [tool, "--query-gpu=name,compute_cap,driver_version", "--format=csv,noheader"]
+        try:
+            answer = subprocess.run(query, capture_output=True, text=True, timeout=5, check=True)
+            name, capability, driver = (
+                part.strip() for part in answer.stdout.splitlines()[0].split(",")
+            )
+        except (OSError, subprocess.SubprocessError, IndexError, ValueError):
+            pass  # a driver without a working tool: named below
+        else:
+            return f"{name} (compute {capability})", driver
+    return "CUDA device 0", "unknown"

@@ -1,0 +1,211 @@
+"""Choosing the engine: the first that works here and passes its self-test, and why not others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from depth_node.engines.base import Engine, EngineError, EngineUnavailable, TestedEngine
+from depth_node.engines.cache import EngineCache, Verdict
+from depth_node.engines.selftest import check, reference
+from depth_node.network.errors import ModelError
+from depth_node.network.graph import Graph, read_graph
+from depth_node.network.hub import check_hash, local_weights
+from depth_node.network.registry import find_entry
+from depth_node.network.resolve import ModelFiles, resolve_model
+from depth_node.parameters import ModelSettings
+from depth_node.resources import ResourceError
+
+Log = Callable[[str], None]
+
+PRECISIONS: dict[str, tuple[str, ...]] = {
+    "tensorrt": ("fp16", "fp32"),
+    "onnxruntime-cuda": ("fp16", "fp32"),
+    "torch": ("fp16", "fp32"),
+    "openvino": ("int8", "bf16", "fp32"),
+    "onnxruntime": ("int8", "fp32"),
+}
+"""The engines that `auto` tries, best first, and their precisions, fastest first."""
+
+_GRAPH_OF = {"bf16": "fp32"}  # a precision that the runtime makes of an fp32 graph
+_PROGRESS_STEP = 0.1
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An engine in one precision."""
+
+    engine: str
+    precision: str
+
+    def __str__(self) -> str:
+        return f"{self.engine} {self.precision}"
+
+
+def load_engine(settings: ModelSettings, log: Log) -> Engine:
+    """Load the network of the settings into the best engine that works here.
+
+    Args:
+        settings: network, engine, precision and threads.
+        log: takes one line a candidate: taken, or why not.
+
+    Raises:
+        EngineError: the network is not to be had, or no engine runs it.
+    """
+    try:
+        files = resolve_model(settings, log)
+        return load_files(files, settings, log)
+    except (ModelError, ResourceError) as error:
+        raise EngineError(str(error)) from error
+
+
+def load_files(files: ModelFiles, settings: ModelSettings, log: Log) -> Engine:
+    """Load a network's files into the best engine that works here; see `load_engine`."""
+    loader = Loader(files, settings, EngineCache(log=log))
+    refused: list[str] = []
+    missing: set[str] = set()
+    for candidate in candidates(settings, files):
+        if candidate.engine in missing:
+            continue
+        try:
+            engine = loader.open(candidate)
+            verdict = loader.verdict(engine)
+            if not verdict.passed:
+                engine.close()
+                raise EngineError(f"its self-test failed: {verdict.reason}")
+        except EngineUnavailable as error:
+            missing.add(candidate.engine)
+            log(f"engine {candidate.engine}: not taken: {error}")
+            refused.append(f"{candidate.engine}: {error}")
+        except (EngineError, ModelError) as error:
+            log(f"engine {candidate}: not taken: {error}")
+            refused.append(f"{candidate}: {error}")
+        else:
+            log(
+                f"engine {candidate}: taken, on {engine.device}; "
+                f"differs from fp32 by {verdict.error:.2%} in its self-test"
+            )
+            return engine
+    raise EngineError(f"no engine can run {files.name}: " + "; ".join(refused))
+
+
+def candidates(settings: ModelSettings, files: ModelFiles) -> list[Candidate]:
+    """What settings and files allow, in the order in which it is tried.
+
+    An int8 graph is something that the user makes on purpose: where there is none, `auto` does
+    not speak of it.
+    """
+    auto = settings.precision == "auto"
+    return [
+        Candidate(engine, precision)
+        for engine in (PRECISIONS if settings.engine == "auto" else (settings.engine,))
+        for precision in (PRECISIONS[engine] if auto else (settings.precision,))
+        if not (auto and precision == "int8" and "int8" not in files.graphs)
+    ]
+
+
+class Loader:
+    """Opens candidates of one network; its graphs are read once."""
+
+    def __init__(self, files: ModelFiles, settings: ModelSettings, cache: EngineCache) -> None:
+        self.cache = cache
+        self._files = files
+        self._threads = settings.threads
+        self._allow_cpu = settings.engine == "torch"  # `auto` has faster engines for the CPU
+        self._graphs: dict[str, Graph] = {}
+        self._told = 0.0
+
+    def graph(self, precision: str) -> Graph:
+        """The network's graph for a precision.
+
+        Raises:
+            ModelError: there is none, or it cannot be read.
+        """
+        name = _GRAPH_OF.get(precision, precision)
+        if name not in self._files.graphs:
+            raise ModelError(
+                f"{self._files.name} has no {name} graph; "
+                f"make one with: depth-node models export {self._files.name} --precision {name}"
+            )
+        if name not in self._graphs:
+            self._graphs[name] = read_graph(self._files.graphs[name])
+        return self._graphs[name]
+
+    def open(self, candidate: Candidate) -> TestedEngine:
+        """Open one candidate; compiled engines come from the cache where they are in it.
+
+        Raises:
+            EngineUnavailable: the engine's runtime or device is not here.
+            EngineError: it cannot run this network in this precision.
+            ModelError: there is no graph of this precision.
+        """
+        name, precision = candidate.engine, candidate.precision
+        if name == "tensorrt":
+            from depth_node.engines.tensorrt import TensorRt
+
+            TensorRt.require()  # before its graph: that it is missing is the better reason
+            return TensorRt(self.graph(precision), self.cache, self._progress)
+        if name == "openvino":
+            from depth_node.engines.openvino import OpenVino
+
+            return OpenVino(self.graph(precision), precision, self._threads, self.cache)
+        if name == "onnxruntime":
+            from depth_node.engines.ort import OnnxRuntimeCpu
+
+            if precision == "bf16":
+                raise EngineError("it has no bf16 on the CPU")
+            return OnnxRuntimeCpu(self.graph(precision), self._threads)
+        if name == "onnxruntime-cuda":
+            from depth_node.engines.ort_cuda import OnnxRuntimeCuda
+
+            OnnxRuntimeCuda.require()
+            return OnnxRuntimeCuda(self.graph(precision))
+        return self._open_torch(precision)
+
+    def _open_torch(self, precision: str) -> TestedEngine:
+        from depth_node.engines.torch_engine import Torch
+
+        try:
+            entry = find_entry(self._files.name)
+        except ModelError as error:
+            raise EngineUnavailable(
+                f"it runs networks of the registry, and {self._files.name} is only an ONNX graph"
+            ) from error
+        weights = local_weights(entry)
+        if weights is None:
+            raise EngineUnavailable(f"the weights of {entry.name} are not here")
+        check_hash(weights, entry.sha256)
+        return Torch(
+            self.graph("fp32"), entry, weights, precision, self._threads, allow_cpu=self._allow_cpu
+        )
+
+    def _progress(self, phase: str, done: float) -> None:
+        if done == 0.0 or done - self._told >= _PROGRESS_STEP:
+            self._told = done
+            self.cache.log(f"building the engine: {phase}, {done:.0%}")
+
+    def verdict(self, engine: TestedEngine, *, again: bool = False) -> Verdict:
+        """What the self-test says of an engine; it runs unless it has passed before.
+
+        Args:
+            engine: the engine.
+            again: run it in any case.
+
+        Raises:
+            EngineError: there is no CPU engine to compute the reference with.
+        """
+        kept = self.cache.verdict(engine.signature)
+        if kept is not None and kept.passed and not again:
+            return kept
+        verdict = check(engine, reference(self.graph("fp32"), self._open_cpu))
+        self.cache.keep_verdict(engine.signature, verdict)
+        return verdict
+
+    def _open_cpu(self, graph: Graph) -> Engine:
+        from depth_node.engines.openvino import OpenVino
+        from depth_node.engines.ort import OnnxRuntimeCpu
+
+        try:
+            return OnnxRuntimeCpu(graph, self._threads)
+        except EngineUnavailable:
+            return OpenVino(graph, "fp32", self._threads, self.cache)

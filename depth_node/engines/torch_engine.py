@@ -1,0 +1,187 @@
+"""PyTorch: CUDA graphs on a GPU, and the reference on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from depth_node.engines.base import EngineError, EngineUnavailable
+from depth_node.engines.cpu import device_name, thread_count
+from depth_node.engines.guard import Guard
+from depth_node.engines.result import as_disparity
+from depth_node.network.compose import Size
+from depth_node.network.graph import Graph
+from depth_node.network.registry import Entry
+from depth_node.types import Disparity, ImageU8
+
+_WARM_UPS = 3
+_KEPT_SIZES = 2
+
+
+class Torch:
+    """A network of the registry in PyTorch, from camera bytes to disparity on the device.
+
+    On a GPU: half precision, channels last, fused attention (`scaled_dot_product_attention`), one
+    CUDA graph for each size of image, pinned host memory.
+    """
+
+    name = "torch"
+
+    def __init__(
+        self,
+        graph: Graph,
+        entry: Entry,
+        weights: Path,
+        precision: str,
+        threads: int,
+        *,
+        allow_cpu: bool,
+    ) -> None:
+        """Load a network.
+
+        Args:
+            graph: its fp32 graph, for the size that it runs at and as its identity.
+            entry: its entry in the registry.
+            weights: its checkpoint, already checked.
+            precision: `fp32`, `fp16` or `bf16`.
+            threads: CPU threads, where it runs on the CPU.
+            allow_cpu: whether the CPU will do where there is no GPU.
+
+        Raises:
+            EngineUnavailable: PyTorch is not installed, or there is no GPU.
+            EngineError: the precision or the network cannot be had.
+            ModelError: the checkpoint does not fit.
+        """
+        try:
+            import torch
+        except ImportError as error:
+            raise EngineUnavailable(f"torch is not installed ({error})") from error
+        from depth_node.network.architecture import traceable
+        from depth_node.network.export import load_module
+
+        self._torch = torch
+        self._gpu = torch.cuda.is_available()
+        if not self._gpu and not allow_cpu:
+            raise EngineUnavailable("torch sees no CUDA device")
+        types = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+        if precision not in types or (precision == "fp16" and not self._gpu):
+            raise EngineError(f"torch has no {precision} here")
+        size = next((m.value for m in graph.proto.metadata_props if m.key == "size"), "")
+        self._size = Size.parse(size, entry.multiple)
+        self._entry, self._kind = entry, graph.kind
+        self.model, self.precision = graph.name, precision
+        self._device = torch.device("cuda" if self._gpu else "cpu")
+        if self._gpu:
+            properties = torch.cuda.get_device_properties(0)
+            capability = f"{properties.major}.{properties.minor}"
+            self.device = f"{properties.name} (compute {capability})"
+            driver = str(torch.version.cuda)
+        else:
+            threads = thread_count(threads, graph.size_bytes)
+            torch.set_num_threads(threads)
+            self.device, driver = device_name(threads), ""
+        self.signature = {
+            "graph": graph.sha256,
+            "engine": self.name,
+            "runtime": torch.__version__,
+            "driver": driver,
+            "device": self.device,
+            "precision": precision,
+        }
+        module = traceable(entry, load_module(entry, weights))
+        self._type = types[precision]
+        self._module = module.to(self._device, self._type, memory_format=torch.channels_last)
+        self._mean = torch.tensor(entry.mean, device=self._device).view(1, 3, 1, 1) * 255.0
+        self._std = torch.tensor(entry.std, device=self._device).view(1, 3, 1, 1) * 255.0
+        self._guard = Guard(self.name)
+        self._recorded: dict[tuple[int, ...], Callable[[ImageU8], Any]] = {}
+
+    def infer(self, image: ImageU8) -> Disparity:
+        """Run the network on one HxWx3 uint8 RGB image of any size; see `Engine.infer`."""
+        try:
+            with self._guard, self._torch.inference_mode():
+                raw = self._run_on_gpu(image) if self._gpu else self._run_on_cpu(image)
+                return as_disparity(raw, self.name, self._kind)
+        except EngineError:
+            raise
+        except RuntimeError as error:
+            raise EngineError(f"torch failed on a frame: {error}") from error
+
+    def close(self) -> None:
+        """Free the network and its memory."""
+        self._guard.close()
+        self._module = None
+        self._recorded.clear()
+        if self._gpu:
+            self._torch.cuda.empty_cache()
+
+    def forward(self, batch: Any) -> Any:
+        """Disparity of camera images, on the device.
+
+        Args:
+            batch: NxHxWx3 uint8 tensor, RGB.
+
+        Returns:
+            Nxhxw float32 tensor.
+        """
+        functional = self._torch.nn.functional
+        planes = batch.permute(0, 3, 1, 2).to(self._torch.float32)
+        size = self._size.of(batch.shape[1], batch.shape[2], self._entry.multiple)
+        # The cubic kernel of PyTorch has OpenCV's constant, -0.75.
+        resized = functional.interpolate(planes, size=size, mode="bicubic", align_corners=False)
+        pixels = ((resized - self._mean) / self._std).to(self._type)
+        raw = self._module(pixels.contiguous(memory_format=self._torch.channels_last)).float()
+        return raw.clamp(min=1e-3).reciprocal() if self._entry.output == "depth" else raw
+
+    def record(self, shape: tuple[int, ...]) -> tuple[Any, Any, Any]:
+        """Capture a CUDA graph for batches of one shape.
+
+        Args:
+            shape: (N, H, W, 3).
+
+        Returns:
+            The graph, its input on the device (uint8) and its output on the device (float32).
+        """
+        torch = self._torch
+        entering = torch.zeros(shape, dtype=torch.uint8, device=self._device)
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(_WARM_UPS):
+                self.forward(entering)
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            leaving = self.forward(entering)
+        return graph, entering, leaving
+
+    def _run_on_cpu(self, image: ImageU8) -> Any:
+        batch = self._torch.from_numpy(np.array(image, order="C"))[None]
+        return self.forward(batch)[0].numpy()
+
+    def _run_on_gpu(self, image: ImageU8) -> Any:
+        if image.shape not in self._recorded:
+            while len(self._recorded) >= _KEPT_SIZES:
+                del self._recorded[next(iter(self._recorded))]
+            self._recorded[image.shape] = self._prepare(image.shape)
+        return self._recorded[image.shape](image)
+
+    def _prepare(self, shape: tuple[int, ...]) -> Callable[[ImageU8], Any]:
+        torch = self._torch
+        graph, entering, leaving = self.record((1, *shape))
+        pinned_in = torch.empty(shape, dtype=torch.uint8, pin_memory=True)
+        pinned_out = torch.empty(leaving.shape[1:], dtype=torch.float32, pin_memory=True)
+        host_in, host_out = pinned_in.numpy(), pinned_out.numpy()
+
+        def run(image: ImageU8) -> Any:
+            np.copyto(host_in, image)
+            entering[0].copy_(pinned_in, non_blocking=True)
+            graph.replay()
+            pinned_out.copy_(leaving[0], non_blocking=True)
+            torch.cuda.current_stream().synchronize()
+            return host_out
+
+        return run

@@ -1,0 +1,168 @@
+"""Putting the front and the end around a network: camera bytes in, disparity out.
+
+The front resizes as the reference preprocessing of Depth Anything V2 does (its `util/transform.py`
+and `infer_image`: cubic on the float image, aspect kept, the short side at the network's size,
+sides rounded to a multiple of the patch), and normalises. It stays in fp32 whatever the network's
+precision is.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from depth_node.network.errors import ModelError
+from depth_node.network.graph import INPUT, OUTPUT, write_metadata
+from depth_node.network.registry import Entry
+
+OPSET = 18
+"""Old enough for TensorRT 10.3, new enough for LayerNormalization and `Resize`'s options."""
+PIXELS = "pixels"
+RAW = "raw"
+_NEAREST_M = 1e-3
+
+
+@dataclass(frozen=True)
+class Size:
+    """The size that a network runs at.
+
+    Attributes:
+        short: short side in pixels when the aspect of the image is kept, else 0.
+        height: fixed height in pixels, or 0.
+        width: fixed width in pixels, or 0.
+    """
+
+    short: int = 0
+    height: int = 0
+    width: int = 0
+
+    @classmethod
+    def parse(cls, text: str, multiple: int) -> Size:
+        """Read `252` (short side, aspect kept) or `252x336` (height x width, fixed).
+
+        Raises:
+            ModelError: another form, or a side that is no multiple of the network's patch.
+        """
+        match = re.fullmatch(r"(\d+)(?:x(\d+))?", text)
+        if match is None:
+            raise ModelError(
+                f"the size is {text!r}; give the short side as 252, or height x width as 252x336"
+            )
+        sides = [int(side) for side in match.groups() if side]
+        for side in sides:
+            if side % multiple or not side:
+                near = max(round(side / multiple), 1) * multiple
+                raise ModelError(
+                    f"the size is {text}; its sides must be multiples of {multiple}, such as {near}"
+                )
+        return cls(short=sides[0]) if len(sides) == 1 else cls(height=sides[0], width=sides[1])
+
+    def __str__(self) -> str:
+        return str(self.short) if self.short else f"{self.height}x{self.width}"
+
+    def of(self, height: int, width: int, multiple: int) -> tuple[int, int]:
+        """(h, w) of the network for an image of (height, width), as the graph computes it."""
+        if not self.short:
+            return self.height, self.width
+        step = multiple * min(height, width)
+        return (
+            round(self.short * height / step) * multiple,
+            round(self.short * width / step) * multiple,
+        )
+
+
+def compose(core: Any, entry: Entry, size: Size, precision: str) -> Any:
+    """Put front and end around a network.
+
+    Args:
+        core: `onnx.ModelProto` from `pixels` (1x3xhxw, float32) to `raw` (1xhxw, float32).
+        entry: the network, for its normalisation and the meaning of its output.
+        size: the size that the front resizes to.
+        precision: what the core is in.
+
+    Returns:
+        An `onnx.ModelProto` that keeps the contract of `depth_node.network.graph`.
+    """
+    from onnx import compose as merge
+
+    core = merge.add_prefix(core, "core/", rename_inputs=False, rename_outputs=False)
+    opset = next(item.version for item in core.opset_import if item.domain in ("", "ai.onnx"))
+    header = f'<ir_version: {core.ir_version}, opset_import: ["" : {opset}]>'
+    front, end = _front(entry, size, header), _end(entry, header)
+    model = merge.merge_models(front, core, io_map=[(PIXELS, PIXELS)])
+    model = merge.merge_models(model, end, io_map=[(RAW, RAW)])
+    model.producer_name = "depth_node"
+    model.ClearField("metadata_props")
+    write_metadata(
+        model,
+        name=entry.name,
+        kind=entry.kind,
+        precision=precision,
+        size=str(size),
+        licence=entry.licence,
+    )
+    return model
+
+
+def _front(entry: Entry, size: Size, header: str) -> Any:
+    from onnx import parser
+
+    if size.short:
+        # hw * short / (multiple * min(hw)), rounded half to even as numpy.round, times multiple
+        sizes = f"""
+          shape = Shape (image)
+          hw = Slice (shape, zero, two)
+          hw_float = Cast <to = 1> (hw)
+          shorter = ReduceMin <keepdims = 0> (hw_float)
+          short = Constant <value = float {{{size.short}}}> ()
+          multiple = Constant <value = float {{{entry.multiple}}}> ()
+          scaled = Mul (hw_float, short)
+          step = Mul (shorter, multiple)
+          patches = Div (scaled, step)
+          rounded = Round (patches)
+          sides = Mul (rounded, multiple)
+          target_hw = Cast <to = 7> (sides)"""
+    else:
+        sizes = f"""
+          target_hw = Constant <value = int64[2] {{{size.height}, {size.width}}}> ()"""
+    mean = ", ".join(f"{255.0 * m:.9g}" for m in entry.mean)
+    std = ", ".join(f"{255.0 * s:.9g}" for s in entry.std)
+    return parser.parse_model(f"""
+        {header}
+        front (uint8[height, width, 3] {INPUT}) => (float[1, 3, h, w] {PIXELS})
+        <int64[1] zero = {{0}}, int64[1] two = {{2}}, int64[2] batch = {{1, 3}},
+         float[1, 3, 1, 1] mean = {{{mean}}}, float[1, 3, 1, 1] std = {{{std}}}>
+        {{
+          colours = Cast <to = 1> ({INPUT})
+          planes = Transpose <perm = [2, 0, 1]> (colours)
+          planes_4d = Unsqueeze (planes, zero)
+          {sizes}
+          target = Concat <axis = 0> (batch, target_hw)
+          resized = Resize <mode = "cubic", cubic_coeff_a = -0.75,
+                            coordinate_transformation_mode = "half_pixel">
+                           (planes_4d, , , target)
+          centred = Sub (resized, mean)
+          {PIXELS} = Div (centred, std)
+        }}""")
+
+
+def _end(entry: Entry, header: str) -> Any:
+    from onnx import parser
+
+    if entry.output == "depth":
+        # The node works on inverse depth throughout: 1/m is affine in what LiDAR and planes see.
+        invert = f"""
+          nearest = Constant <value = float {{{_NEAREST_M}}}> ()
+          bounded = Max (depth, nearest)
+          {OUTPUT} = Reciprocal (bounded)"""
+    else:
+        invert = f"{OUTPUT} = Identity (depth)"
+    return parser.parse_model(f"""
+        {header}
+        end (float[1, h, w] {RAW}) => (float[h, w] {OUTPUT})
+        <int64[1] first = {{0}}>
+        {{
+          depth = Squeeze ({RAW}, first)
+          {invert}
+        }}""")

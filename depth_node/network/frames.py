@@ -1,0 +1,61 @@
+"""Frames to calibrate and to judge precisions on: the user's, or the world's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from depth_node.network.errors import ModelError
+from depth_node.types import ImageU8
+
+WORLD = "world"
+_VIDEOS = {".mp4", ".avi", ".mkv", ".mov", ".webm"}
+_WORLD_SEED = 20_000_000
+"""Neither the student's training nor its evaluation draws scenes from here on."""
+
+
+def read_frames(source: str, count: int) -> list[ImageU8]:
+    """Read frames, spread evenly over a recording.
+
+    Args:
+        source: a folder of images, a video file, or `world` for scenes of the synthetic
+            world, each another.
+        count: how many frames are wanted; fewer are returned when there are no more.
+
+    Returns:
+        HxWx3 uint8 RGB images.
+
+    Raises:
+        ModelError: there are no images in it.
+    """
+    from depth_node.cameras.base import CameraError
+    from depth_node.cameras.folder import ImageFolder
+    from depth_node.cameras.video import VideoFile
+
+    recording: ImageFolder | VideoFile
+    try:
+        if source == WORLD:
+            return _world(count)
+        path = Path(source).expanduser()
+        recording = VideoFile(path) if path.suffix.lower() in _VIDEOS else ImageFolder(path)
+    except CameraError as error:
+        raise ModelError(f"cannot calibrate on {source}: {error}") from error
+    try:
+        images = []
+        while (image := recording.next_image()) is not None:
+            images.append(image)
+    finally:
+        recording.close()
+    if not images:
+        raise ModelError(f"{source} holds no image that can be decoded")
+    step = max(1, len(images) // count)
+    return images[::step][:count]
+
+
+def _world(count: int) -> list[ImageU8]:
+    try:
+        from depth_node.world import sample
+    except ImportError as error:
+        raise ModelError(
+            f"the world needs {error.name}; pip install 'depth_node[world]'"
+        ) from error
+    return [sample(_WORLD_SEED + number, 640, 480)[0] for number in range(count)]

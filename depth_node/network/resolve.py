@@ -1,0 +1,113 @@
+"""From the parameter `model.name` to the files of a network."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from depth_node.network.errors import ModelError
+from depth_node.network.registry import find_entry
+from depth_node.network.store import exported_sizes, graph_path, variant_path
+from depth_node.parameters import ModelSettings
+from depth_node.resources import model_path
+
+STUDENT = "student"
+AUTO = "depth-anything-v2-small"
+"""The network that `model.name: auto` wants; the student is what it falls back to."""
+DEFAULT_SIZE = "252"
+"""Short side that networks are exported at unless another is asked for, pixels."""
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """The graphs of one network.
+
+    Attributes:
+        name: the network's name.
+        graphs: ONNX files by precision; `fp32` is always there and is what others are held to.
+    """
+
+    name: str
+    graphs: dict[str, Path]
+
+
+def resolve_model(settings: ModelSettings, log: Callable[[str], None]) -> ModelFiles:
+    """Find the files of a network.
+
+    Args:
+        settings: its name is `auto`, a name from the registry, or the path of an ONNX file.
+        log: takes one line that says what `auto` took and why.
+
+    Raises:
+        ModelError: there is no such network, or its files are not here.
+        ResourceError: the package's own files are not where they should be.
+    """
+    name = settings.name
+    if name.endswith(".onnx") or "/" in name:
+        path = Path(name).expanduser()
+        if not path.is_file():
+            raise ModelError(f"model.name is {name!r}, but there is no such file")
+        return ModelFiles(path.stem, precisions_of(path))
+    if name == "auto":
+        exported = _exported(AUTO, settings.size)
+        if exported is None and settings.fetch_s > 0.0:
+            log(f"model auto: fetching {AUTO}, for at most {settings.fetch_s:g} s")
+            why = _fetch(settings.fetch_s)
+            exported = _exported(AUTO, settings.size)
+        else:
+            why = f"it has not been exported here; run: depth-node models export {AUTO}"
+        if exported is not None:
+            log(f"model auto: {AUTO}, exported at {exported.stem}")
+            return ModelFiles(AUTO, precisions_of(exported))
+        log(f"model auto: the shipped {STUDENT}, not {AUTO}: {why}")
+        name = STUDENT
+    if name == STUDENT:
+        return ModelFiles(STUDENT, precisions_of(model_path(f"{STUDENT}.onnx")))
+    entry = find_entry(name)
+    exported = _exported(entry.name, settings.size)
+    if exported is None:
+        sizes = exported_sizes(name)
+        at = f" at {settings.size} (only at {', '.join(sizes)})" if sizes else ""
+        size = "" if settings.size == "auto" else f" --size {settings.size}"
+        raise ModelError(
+            f"the network {name} has not been exported here{at}; "
+            f"run: depth-node models export {name}{size}"
+        )
+    return ModelFiles(name, precisions_of(exported))
+
+
+def _exported(name: str, wanted: str) -> Path | None:
+    sizes = exported_sizes(name)
+    if wanted == "auto" and sizes:
+        wanted = DEFAULT_SIZE if DEFAULT_SIZE in sizes else sizes[0]
+    return graph_path(name, wanted, "fp32") if wanted in sizes else None
+
+
+def _fetch(seconds: float) -> str:
+    """Fetch and export what `auto` wants, in a process that can be ended; say why it failed."""
+    command = [sys.executable, "-m", "depth_node.cli", "models", "export", AUTO]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
+    except subprocess.TimeoutExpired:
+        return f"it could not be fetched and exported within {seconds:g} s"
+    lines = done.stderr.strip().splitlines()
+    return lines[-1] if lines else f"its export ended with code {done.returncode}"
+
+
+def precisions_of(path: Path) -> dict[str, Path]:
+    """A network's graphs by precision.
+
+    Variants lie beside the fp32 graph, as `NAME.fp16.onnx`, or in the cache, if they were made
+    here of exactly this fp32 graph.
+    """
+    graphs = {"fp32": path}
+    for precision in ("fp16", "int8"):
+        beside = path.with_name(f"{path.stem}.{precision}.onnx")
+        made_here = variant_path(path, precision)
+        for variant in (beside, made_here):
+            if variant.is_file():
+                graphs.setdefault(precision, variant)
+    return graphs

@@ -1,0 +1,79 @@
+"""Where fetched and exported networks and compiled engines are kept.
+
+All of it is under `$DEPTH_NODE_CACHE`, by default `~/.cache/depth_node` (`$XDG_CACHE_HOME`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+from depth_node.network.errors import ModelError
+
+
+def cache_directory() -> Path:
+    """The root of all that this package keeps between runs."""
+    own = os.environ.get("DEPTH_NODE_CACHE")
+    if own:
+        return Path(own).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "depth_node"
+
+
+def user_registry() -> Path:
+    """The yaml file of the networks that the user has added."""
+    return cache_directory() / "registry.yaml"
+
+
+def graph_path(name: str, size: str, precision: str) -> Path:
+    """Where the exported graph of a network lies, for a size such as `252` or `252x336`."""
+    suffix = "" if precision == "fp32" else f".{precision}"
+    return cache_directory() / "models" / name / f"{size}{suffix}.onnx"
+
+
+def variant_path(fp32: Path, precision: str) -> Path:
+    """Where a variant lies that was made here of exactly this fp32 graph."""
+    return cache_directory() / "models" / "variants" / f"{sha256_of(fp32)[:40]}.{precision}.onnx"
+
+
+def exported_sizes(name: str) -> list[str]:
+    """The sizes that a network has been exported at, as `graph_path` names them."""
+    folder = cache_directory() / "models" / name
+    return sorted(p.stem for p in folder.glob("*.onnx") if "." not in p.stem)
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file, mode 0600, so that other processes see all of it or nothing.
+
+    Raises:
+        ModelError: it cannot be written, for instance because the disk is full.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mode 0600
+        temporary = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise ModelError(
+            f"cannot write {path}: {error.strerror or error}; free some space, or name another "
+            "folder in DEPTH_NODE_CACHE"
+        ) from error

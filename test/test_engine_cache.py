@@ -1,0 +1,237 @@
+"""The engine cache and the self-test: what is poisoned is never used."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from depth_node.engines import cache as cache_module
+from depth_node.engines import selftest
+from depth_node.engines.base import EngineError
+from depth_node.engines.cache import EngineCache, Verdict
+from depth_node.engines.select import load_engine
+from depth_node.engines.selftest import check, golden_frames
+from depth_node.network import store
+from depth_node.parameters import ModelSettings
+from depth_node.types import Disparity
+
+SIGNATURE = {"graph": "abc", "runtime": "1.0", "precision": "fp32"}
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keep compiled engines out of the user's cache."""
+    monkeypatch.setenv("DEPTH_NODE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def lines() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def cache(lines: list[str]) -> EngineCache:
+    return EngineCache(log=lines.append)
+
+
+def engine_file(cache: EngineCache) -> Path:
+    (path,) = cache.folder.glob("*.engine")
+    return path
+
+
+def test_what_is_stored_is_loaded(cache):
+    cache.store(SIGNATURE, b"compiled")
+    assert cache.load(SIGNATURE) == b"compiled"
+    assert engine_file(cache).stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("key", sorted(SIGNATURE))
+def test_any_change_of_the_signature_misses(cache, key):
+    cache.store(SIGNATURE, b"compiled")
+    assert cache.load({**SIGNATURE, key: "other"}) is None
+
+
+@pytest.mark.parametrize("damage", ["altered", "truncated", "foreign", "empty"])
+def test_a_poisoned_file_is_built_again(cache, lines, damage):
+    cache.store(SIGNATURE, b"compiled")
+    path = engine_file(cache)
+    data = path.read_bytes()
+    path.write_bytes(
+        {
+            "altered": data[:-1] + b"X",
+            "truncated": data[:-3],
+            "foreign": b"an engine of somebody else",
+            "empty": b"",
+        }[damage]
+    )
+    assert cache.get_or_build(SIGNATURE, lambda: b"again") == b"again"
+    assert "refused" in lines[0]
+    assert cache.load(SIGNATURE) == b"again"
+
+
+def test_an_engine_under_another_ones_name_is_refused(cache, lines):
+    """A file of another version, renamed to look current, does not pass."""
+    cache.store({**SIGNATURE, "runtime": "0.9"}, b"old")
+    engine_file(cache).rename(cache.folder / f"{cache_module.key_of(SIGNATURE)}.engine")
+    assert cache.load(SIGNATURE) is None
+    assert "another signature" in lines[0]
+
+
+def test_a_file_that_others_could_write_is_refused(cache, lines):
+    cache.store(SIGNATURE, b"compiled")
+    engine_file(cache).chmod(0o666)
+    assert cache.load(SIGNATURE) is None
+    assert "mode" in lines[0]
+
+
+def test_a_verdict_counts_only_for_the_engine_that_it_judged(cache):
+    cache.store(SIGNATURE, b"compiled")
+    cache.keep_verdict(SIGNATURE, Verdict(True, 0.001, 0.01))
+    assert cache.verdict(SIGNATURE) == Verdict(True, 0.001, 0.01)
+    cache.store(SIGNATURE, b"compiled by another")
+    assert cache.verdict(SIGNATURE) is None
+
+
+def test_of_two_builders_one_builds_and_the_other_waits(own_cache):
+    built: list[str] = []
+    waiting, release = threading.Event(), threading.Event()
+    building = threading.Event()
+
+    def build() -> bytes:
+        built.append("once")
+        building.set()
+        assert release.wait(10)
+        return b"compiled"
+
+    def note(line: str) -> None:
+        if "waiting" in line:
+            waiting.set()
+
+    results: list[bytes] = []
+    first = threading.Thread(
+        target=lambda: results.append(EngineCache().get_or_build(SIGNATURE, build))
+    )
+    second = threading.Thread(
+        target=lambda: results.append(EngineCache(log=note).get_or_build(SIGNATURE, build))
+    )
+    first.start()
+    assert building.wait(10)
+    second.start()
+    assert waiting.wait(10)
+    release.set()
+    first.join(10)
+    second.join(10)
+    assert results == [b"compiled", b"compiled"]
+    assert built == ["once"]
+
+
+def test_a_full_disk_costs_only_the_cache(cache, lines, monkeypatch):
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(store.os, "fsync", full)
+    assert cache.get_or_build(SIGNATURE, lambda: b"compiled") == b"compiled"
+    assert "No space left" in lines[-1]
+    assert not list(cache.folder.glob("*.engine"))
+    assert not list(cache.folder.glob(".*"))
+
+
+class Recorded:
+    """An engine that answers the golden frames with what it was given."""
+
+    name, model, device, precision = "recorded", "net", "none", "fp16"
+
+    def __init__(self, *answers: np.ndarray) -> None:
+        self._answers = iter(answers)
+
+    def infer(self, image: np.ndarray) -> Disparity:
+        return Disparity(next(self._answers))
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+WANTED = [np.full((4, 5), value, np.float32) for value in (1.0, 2.0)]
+
+
+def test_the_self_test_passes_what_is_within_tolerance():
+    close = [w * 1.009 for w in WANTED]
+    verdict = check(Recorded(close[0], close[0], close[1], close[1]), WANTED)
+    assert verdict.passed
+    assert verdict.error == pytest.approx(0.009, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("answers", "reason"),
+    [
+        ([WANTED[0], WANTED[0], WANTED[1] * 1.02, WANTED[1] * 1.02], "differs from fp32 by 2.00%"),
+        ([WANTED[0], WANTED[0] * 1.005, WANTED[1], WANTED[1]], "when it is run twice"),
+        ([WANTED[0][:2], WANTED[0][:2], WANTED[1], WANTED[1]], r"gave \(2, 5\)"),
+    ],
+)
+def test_the_self_test_refuses_wrong_scale_flicker_and_shape(answers, reason):
+    verdict = check(Recorded(*answers), WANTED)
+    assert not verdict.passed
+    assert verdict.reason
+    import re
+
+    assert re.search(reason, verdict.reason)
+
+
+def test_golden_frames_are_the_same_in_every_run():
+    corridor, room = golden_frames()
+    assert corridor.shape == room.shape == (480, 640, 3)
+    assert corridor.dtype == np.uint8
+    assert np.ptp(corridor) > 100
+    assert np.ptp(room) > 200
+
+
+@pytest.fixture
+def stub(tmp_path: Path) -> ModelSettings:
+    pytest.importorskip("openvino")
+    pytest.importorskip("onnxruntime")
+    from onnx_stubs import save_stub
+
+    path = save_stub(tmp_path / "net.onnx")
+    return ModelSettings(name=str(path), engine="auto", precision="fp32", threads=1)
+
+
+def test_an_engine_out_of_tolerance_is_refused_and_the_next_taken(stub, lines, monkeypatch):
+    monkeypatch.setitem(selftest.TOLERANCES, "fp32", 1e-12)
+    from depth_node.engines import openvino
+
+    true_result = openvino.as_disparity
+
+    def jumped(raw, engine, kind):
+        return true_result(raw * 1.01, engine, kind)
+
+    monkeypatch.setattr(openvino, "as_disparity", jumped)
+    assert load_engine(stub, lines.append).name == "onnxruntime"
+    assert any("openvino" in line and "self-test failed" in line for line in lines)
+
+
+def test_when_every_engine_fails_its_self_test_nothing_is_loaded(stub, lines, monkeypatch):
+    monkeypatch.setitem(selftest.TOLERANCES, "fp32", -1.0)
+    with pytest.raises(EngineError, match="self-test failed"):
+        load_engine(stub, lines.append)
+
+
+def test_a_self_test_that_was_passed_is_not_repeated(stub, lines, monkeypatch):
+    load_engine(stub, lines.append)
+    monkeypatch.setattr("depth_node.engines.select.check", None)  # calling it would fail
+    load_engine(stub, lines.append)
+
+
+def test_a_poisoned_engine_is_compiled_and_tested_again(stub, own_cache, lines):
+    load_engine(stub, lines.append)
+    (path,) = (own_cache / "engines").glob("*.engine")
+    path.write_bytes(path.read_bytes()[:-1] + b"X")
+    lines.clear()
+    assert load_engine(stub, lines.append).name == "openvino"
+    assert any("refused and built again" in line for line in lines)

@@ -1,0 +1,252 @@
+"""Engines on the CPU: same disparity as the whole graph, own results, clear refusals."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from depth_node.engines import cpu
+from depth_node.engines.base import EngineError
+from depth_node.engines.cache import EngineCache
+from depth_node.engines.openvino import OpenVino
+from depth_node.engines.ort import OnnxRuntimeCpu
+from depth_node.engines.ort_cuda import OnnxRuntimeCuda
+from depth_node.engines.result import as_disparity
+from depth_node.engines.select import load_engine
+from depth_node.network.graph import read_graph
+from depth_node.parameters import ModelSettings
+from depth_node.resources import share_directory
+
+onnxruntime = pytest.importorskip("onnxruntime")
+pytest.importorskip("openvino")
+from onnx_stubs import save_stub, stub_model  # noqa: E402 - needs onnx
+
+ENGINES = ("openvino", "onnxruntime")
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keep compiled engines out of the user's cache."""
+    monkeypatch.setenv("DEPTH_NODE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def image() -> np.ndarray:
+    """A smooth 480x640 picture with noise."""
+    y, x = np.mgrid[0:480, 0:640]
+    wave = np.stack([np.sin(x / 30), np.cos(y / 25), np.sin((x + y) / 40)], axis=-1)
+    noise = np.random.default_rng(3).integers(-20, 20, wave.shape)
+    return np.clip(128 + 100 * wave + noise, 0, 255).astype(np.uint8)
+
+
+def load(path: Path, engine: str, precision: str = "fp32", lines: list[str] | None = None):
+    settings = ModelSettings(name=str(path), engine=engine, precision=precision, threads=1)
+    return load_engine(settings, (lines if lines is not None else []).append)
+
+
+def whole_graph(image: np.ndarray, **options) -> np.ndarray:
+    session = onnxruntime.InferenceSession(stub_model(**options).SerializeToString())
+    return session.run(None, {"image": image})[0]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("size", [(42, 56), None])
+def test_disparity_is_that_of_the_whole_graph(tmp_path, image, engine, size):
+    loaded = load(save_stub(tmp_path / "net.onnx", size=size), engine)
+    for view in (image, image[:240, :300], image[:, ::-1], image[::2, ::2]):
+        expected = whole_graph(np.ascontiguousarray(view), size=size)
+        values = loaded.infer(view).values
+        assert values.dtype == np.float32
+        assert values.shape == expected.shape
+        assert np.linalg.norm(values - expected) <= 1e-3 * np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_front_that_opencv_cannot_do_is_run_whole(tmp_path, image, engine):
+    # The size of the image is read a second time, so that the resize may not be taken out.
+    body = """pooled = ReduceMean <axes = [1]> (pixels)
+              count = Size (image)  scale = Cast <to = 1> (count)
+              raw = Div (pooled, scale)"""
+    path = save_stub(tmp_path / "net.onnx", body=body, opset=13)
+    session = onnxruntime.InferenceSession(path)
+    expected = session.run(None, {"image": image})[0]
+    np.testing.assert_allclose(load(path, engine).infer(image).values, expected, rtol=1e-3)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_results_belong_to_the_caller(tmp_path, image, engine):
+    loaded = load(save_stub(tmp_path / "net.onnx"), engine)
+    first = loaded.infer(image).values
+    kept = first.copy()
+    second = loaded.infer(255 - image).values
+    assert not np.shares_memory(first, second)
+    np.testing.assert_array_equal(first, kept)
+    assert first.flags.writeable
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_image_is_not_written_to(tmp_path, image, engine):
+    image.flags.writeable = False
+    kept = image.copy()
+    load(save_stub(tmp_path / "net.onnx"), engine).infer(image)
+    np.testing.assert_array_equal(image, kept)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_output_that_is_not_finite_is_an_error(tmp_path, image, engine):
+    body = "log = Log (pixels)  raw = ReduceMean <axes = [1]> (log)"  # log(0) = -inf
+    path = save_stub(tmp_path / "net.onnx", body=body, opset=13)
+    graph = read_graph(path)
+    loaded = (
+        OpenVino(graph, "fp32", 1, EngineCache())
+        if engine == "openvino"
+        else OnnxRuntimeCpu(graph, 1)
+    )
+    loaded.infer(np.full_like(image, 200))
+    with pytest.raises(EngineError, match="not finite"):
+        loaded.infer(np.zeros_like(image))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_closed_engine_says_so(tmp_path, image, engine):
+    loaded = load(save_stub(tmp_path / "net.onnx"), engine)
+    loaded.close()
+    with pytest.raises(EngineError, match="closed"):
+        loaded.infer(image)
+
+
+def test_negative_disparity_becomes_zero():
+    raw = np.array([[-1e-6, 0.5]], np.float32)
+    np.testing.assert_array_equal(as_disparity(raw, "x", "relative").values, [[0.0, 0.5]])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_one_value_that_is_not_finite_is_counted(bad):
+    raw = np.ones((3, 4), np.float32)
+    raw[1, 2] = bad
+    with pytest.raises(EngineError, match="1 of 12"):
+        as_disparity(raw, "x", "relative")
+
+
+def test_metadata_names_the_network_and_its_kind(tmp_path, image):
+    path = save_stub(tmp_path / "net.onnx", name="mine", kind="metric")
+    loaded = load(path, "onnxruntime")
+    assert loaded.model == "mine"
+    assert loaded.infer(image).kind == "metric"
+
+
+def test_auto_says_one_line_for_each_candidate(tmp_path):
+    lines: list[str] = []
+    loaded = load(save_stub(tmp_path / "net.onnx"), "auto", "auto", lines)
+    assert loaded.name in ENGINES
+    assert [line.split()[1].rstrip(":") for line in lines][:3] == [
+        "tensorrt",
+        "onnxruntime-cuda",
+        "torch",
+    ]
+    assert all("not taken: " in line for line in lines[:-1])
+    assert f"engine {loaded.name} {loaded.precision}: taken" in lines[-1]
+
+
+def test_a_named_engine_that_is_not_here_fails_with_the_reason(tmp_path):
+    with pytest.raises(EngineError, match=r"no engine can run net: tensorrt: .*not installed"):
+        load(save_stub(tmp_path / "net.onnx"), "tensorrt")
+
+
+def test_a_precision_without_a_graph_names_the_command_that_makes_one(tmp_path):
+    with pytest.raises(EngineError, match="depth-node models export net --precision int8"):
+        load(save_stub(tmp_path / "net.onnx"), "onnxruntime", "int8")
+
+
+def test_threads_follow_the_affinity_and_the_container(tmp_path, monkeypatch):
+    monkeypatch.setattr(cpu.os, "sched_getaffinity", lambda _: set(range(16)))
+    quota = tmp_path / "cpu.max"
+    monkeypatch.setattr(cpu, "_CGROUP_QUOTA", quota)
+    large = cpu.SMALL_BYTES + 1
+    assert cpu.thread_count(0, large) == 8
+    assert cpu.thread_count(12, large) == 12
+    for quota_text, threads in (
+        ("300000 100000\n", 3),
+        ("50000 100000\n", 1),
+        ("max 100000\n", 8),
+    ):
+        quota.write_text(quota_text)
+        assert cpu.thread_count(0, large) == threads
+
+
+def test_a_small_network_leaves_a_core_to_the_node(tmp_path, monkeypatch):
+    monkeypatch.setattr(cpu, "_CGROUP_QUOTA", tmp_path / "none")
+    for cores, threads in ((1, 1), (2, 1), (4, 3)):
+        monkeypatch.setattr(cpu.os, "sched_getaffinity", lambda _, n=cores: set(range(n)))
+        assert cpu.thread_count(0, 4 << 20) == threads
+
+
+def test_bound_buffers_are_used_again_and_follow_the_images_size(tmp_path, image, monkeypatch):
+    """The CUDA provider's way with memory, on the CPU provider."""
+    monkeypatch.setattr(OnnxRuntimeCuda, "_provider", "CPUExecutionProvider")
+    monkeypatch.setattr(OnnxRuntimeCuda, "_memory", "cpu")
+    loaded = OnnxRuntimeCuda(read_graph(save_stub(tmp_path / "net.onnx")))
+    bound = None
+    for view in (image, 255 - image, image[:, ::-1]):
+        values = loaded.infer(view).values
+        np.testing.assert_array_equal(values, whole_graph(np.ascontiguousarray(view)))
+        assert bound is None or loaded._bound is bound
+        bound = loaded._bound
+    values = loaded.infer(image[::2]).values
+    np.testing.assert_array_equal(values, whole_graph(np.ascontiguousarray(image[::2])))
+    loaded.close()
+    with pytest.raises(EngineError, match="closed"):
+        loaded.infer(image)
+
+
+def test_the_shipped_student_runs_in_every_cpu_engine(image):
+    if "student.onnx" not in {p.name for p in (share_directory() / "models").glob("*")}:
+        pytest.skip("there is no student in this checkout")
+    results = {}
+    for engine in ENGINES:
+        settings = ModelSettings(name="student", engine=engine, threads=1)
+        results[engine] = load_engine(settings, lambda _: None).infer(image).values
+    wanted = results["onnxruntime"]
+    assert np.ptp(wanted) > 0
+    assert np.linalg.norm(results["openvino"] - wanted) <= 0.03 * np.linalg.norm(wanted)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_process_ends_cleanly_while_a_frame_is_inside(tmp_path, engine):
+    """A daemon thread in a runtime's C++ code would abort the interpreter at its exit."""
+    code = """
+import sys, threading
+import numpy as np
+from depth_node.engines.base import EngineError
+from depth_node.engines.select import load_engine
+from depth_node.parameters import ModelSettings
+
+settings = ModelSettings(name=sys.argv[1], engine=sys.argv[2], precision="fp32", threads=1)
+engine = load_engine(settings, lambda _: None)
+running = threading.Event()
+
+def work():
+    image = np.zeros((480, 640, 3), np.uint8)
+    while True:
+        try:
+            engine.infer(image)
+        except EngineError:
+            return
+        running.set()
+
+threading.Thread(target=work, daemon=True).start()
+running.wait()
+"""
+    path = save_stub(tmp_path / "net.onnx", size=(480, 640))
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path), engine],
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")

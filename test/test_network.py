@@ -1,0 +1,303 @@
+"""Networks without PyTorch: the graph's contract, front and end, registry and refusals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from depth_node.network.adopt import add_graph
+from depth_node.network.compose import Size, compose
+from depth_node.network.errors import ModelError
+from depth_node.network.front import split_front
+from depth_node.network.graph import read_graph
+from depth_node.network.precision import to_fp16
+from depth_node.network.registry import Entry, find_entry, load_registry
+from depth_node.network.resolve import resolve_model
+from depth_node.network.store import graph_path
+from depth_node.parameters import ModelSettings
+
+onnx = pytest.importorskip("onnx")
+onnxruntime = pytest.importorskip("onnxruntime")
+from onnx import parser  # noqa: E402
+from onnx_stubs import save_stub, stub_model  # noqa: E402 - needs onnx
+
+RELATIVE = Entry("net", "Apache-2.0", "relative", "disparity", "net.pth")
+METRIC = Entry("net", "Apache-2.0", "metric", "depth", "net.pth", max_depth_m=20.0)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keep graphs and registry entries out of the user's cache."""
+    monkeypatch.setenv("DEPTH_NODE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def core(body: str = "raw = ReduceMean <axes = [1], keepdims = 0> (pixels)", opset: int = 13):
+    """A plain network: the mean of the normalised colours."""
+    return parser.parse_model(f"""
+        <ir_version: 9, opset_import: ["" : {opset}]>
+        core (float[1, 3, h, w] pixels) => (float[1, h, w] raw) {{ {body} }}""")
+
+
+def reference_size(short: int, height: int, width: int, multiple: int = 14) -> tuple[int, int]:
+    """The official preprocessing's size (`Resize` with `lower_bound`), in float64 as there."""
+    scale = max(short / height, short / width)
+
+    def constrain(side: float) -> int:
+        near = int(np.round(side / multiple) * multiple)
+        return near if near >= short else int(np.ceil(side / multiple) * multiple)
+
+    return constrain(scale * height), constrain(scale * width)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    short=st.sampled_from([126, 252, 392, 518]),
+    height=st.integers(16, 4000),
+    width=st.integers(16, 4000),
+)
+def test_the_size_is_that_of_the_official_preprocessing(short, height, width):
+    if max(height, width) > 20 * min(height, width):
+        return
+    exact = short * max(height, width) / (14 * min(height, width))
+    if abs(exact % 1 - 0.5) < 1e-6:
+        return  # a tie: float64 rounds it either way in the original
+    assert Size(short=short).of(height, width, 14) == reference_size(short, height, width)
+
+
+@settings(max_examples=60, deadline=None)
+@given(height=st.integers(16, 2200), width=st.integers(16, 2200))
+def test_the_graph_computes_the_same_size_as_the_code(height, width):
+    size_of = _SPLIT.size_of
+    assert size_of(height, width) == Size(short=252).of(height, width, 14)
+
+
+_SPLIT = split_front(compose(core(), RELATIVE, Size(short=252), "fp32"))
+
+
+@pytest.mark.parametrize("text", ["252", "252x336"])
+@pytest.mark.parametrize("shape", [(480, 640), (375, 1242), (720, 405), (252, 336)])
+def test_the_front_is_the_reference_preprocessing(text, shape):
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    image = cv2.GaussianBlur(image, (0, 0), 1.5)
+    size = Size.parse(text, 14)
+    model = compose(core(), RELATIVE, size, "fp32")
+    h, w = size.of(*shape, 14)
+    pixels = cv2.resize(image.astype(np.float32) / 255, (w, h), interpolation=cv2.INTER_CUBIC)
+    normalised = (pixels - np.array(RELATIVE.mean)) / np.array(RELATIVE.std)
+    expected = normalised.mean(axis=-1)
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    seen = session.run(None, {"image": image})[0]
+    assert seen.shape == (h, w)
+    assert np.linalg.norm(seen - expected) <= 1e-3 * np.linalg.norm(expected)
+
+
+def test_a_metric_network_gives_inverse_metres():
+    image = np.full((28, 28, 3), 200, np.uint8)
+    body = "four = Constant <value = float {4.0}> ()  zero = Constant <value = float {0.0}> ()"
+    body += " nothing = Mul (pixels, zero)  flat = ReduceMean <axes = [1], keepdims = 0> (nothing)"
+    body += " raw = Add (flat, four)"
+    model = compose(core(body), METRIC, Size(height=28, width=28), "fp32")
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    np.testing.assert_allclose(session.run(None, {"image": image})[0], 0.25, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [("250", "multiples of 14, such as 252"), ("0", "multiples"), ("a", "short side"),
+     ("252x330", "multiples"), ("252x336x3", "short side")],
+)  # fmt: skip
+def test_sizes_that_do_not_fit_are_refused(text, reason):
+    with pytest.raises(ModelError, match=reason):
+        Size.parse(text, 14)
+
+
+def test_a_composed_graph_says_what_it_is(tmp_path):
+    path = tmp_path / "net.onnx"
+    model = compose(core(), METRIC, Size(short=252), "fp16")
+    path.write_bytes(model.SerializeToString())
+    graph = read_graph(path)
+    assert (graph.name, graph.kind, graph.precision) == ("net", "metric", "fp16")
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ModelError, match=r"cannot read the network .*none.onnx: No such file"):
+        read_graph(tmp_path / "none.onnx")
+
+
+@pytest.mark.parametrize("content", [b"", b"this is no protobuf at all", b"\x08\x09" * 40])
+def test_what_is_not_onnx_is_refused(tmp_path, content):
+    path = tmp_path / "net.onnx"
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match="not an ONNX file"):
+        read_graph(path)
+
+
+def test_a_truncated_graph_is_refused(tmp_path):
+    path = save_stub(tmp_path / "net.onnx")
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(ModelError, match="not an ONNX file"):
+        read_graph(path)
+
+
+def test_an_opset_too_new_is_refused_with_the_newest_that_works(tmp_path):
+    model = stub_model()
+    model.opset_import[0].version = 99
+    path = tmp_path / "net.onnx"
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(ModelError, match=r"uses opset 99; .* knows up to"):
+        read_graph(path)
+
+
+def test_another_interface_is_refused_with_both_named(tmp_path):
+    path = tmp_path / "net.onnx"
+    path.write_bytes(core().SerializeToString())
+    with pytest.raises(ModelError, match=r"`pixels` float32 \[1, 3, h, w\] in, .*expected `image`"):
+        read_graph(path)
+
+
+def test_metadata_of_an_unknown_kind_is_refused(tmp_path):
+    with pytest.raises(ModelError, match="kind='feet'"):
+        read_graph(save_stub(tmp_path / "net.onnx", kind="feet"))
+
+
+def test_splitting_does_not_change_the_model_it_is_given():
+    model = stub_model()
+    before = model.SerializeToString()
+    assert split_front(model) is not None
+    assert model.SerializeToString() == before
+
+
+@pytest.mark.parametrize(
+    "attribute", ['mode = "nearest"', 'coordinate_transformation_mode = "asymmetric"']
+)
+def test_a_resize_that_opencv_does_otherwise_is_left_in(attribute):
+    text = onnx.printer.to_text(stub_model())
+    changed = text.replace('mode: string = "cubic"', attribute).replace('mode = "cubic"', attribute)
+    assert changed != text
+    assert split_front(parser.parse_model(changed)) is None
+
+
+def test_a_plain_network_gets_front_and_end(tmp_path):
+    path = tmp_path / "theirs.onnx"
+    body = "four_d = ReduceMean <axes = [1]> (image_in)  out = Relu (four_d)"
+    path.write_bytes(
+        parser.parse_model(f"""
+        <ir_version: 9, opset_import: ["" : 17]>
+        theirs (float[1, 3, 28, 42] image_in) => (float[1, 1, 28, 42] out) {{ {body} }}
+        """).SerializeToString()
+    )
+    target = add_graph(RELATIVE, path)
+    assert target == graph_path("net", "28x42", "fp32")
+    image = np.full((60, 80, 3), 255, np.uint8)
+    session = onnxruntime.InferenceSession(target)
+    seen = session.run(None, {"image": image})[0]
+    expected = np.mean((1 - np.array(RELATIVE.mean)) / np.array(RELATIVE.std))
+    np.testing.assert_allclose(seen, np.full((28, 42), expected), rtol=1e-5)
+
+
+def test_a_network_of_any_size_needs_one_to_be_added(tmp_path):
+    path = tmp_path / "theirs.onnx"
+    path.write_bytes(core().SerializeToString())
+    with pytest.raises(ModelError, match="give the short side"):
+        add_graph(RELATIVE, path)
+    assert add_graph(RELATIVE, path, "28").name == "28.onnx"
+
+
+def test_a_file_that_is_no_network_cannot_be_added(tmp_path):
+    path = tmp_path / "theirs.onnx"
+    path.write_bytes(b"nothing")
+    with pytest.raises(ModelError, match="not an ONNX file"):
+        add_graph(RELATIVE, path)
+
+
+def test_every_entry_of_the_registry_is_complete():
+    for name, entry in load_registry().items():
+        assert entry.repository, name
+        assert entry.revision, name
+        if entry.family == "depth_anything" and "v2" in name:
+            assert len(entry.revision) == 40, name
+            assert len(entry.sha256) == 64, name
+        assert (entry.kind == "metric") == (entry.max_depth_m > 0), name
+
+
+@pytest.mark.parametrize(
+    ("name", "free"),
+    [("small", True), ("base", False), ("large", False), ("metric-indoor-base", False)],
+)
+def test_non_commercial_licences_are_known(name, free):
+    assert find_entry(f"depth-anything-v2-{name}").non_commercial is not free
+
+
+def test_an_unknown_name_lists_the_known_ones():
+    with pytest.raises(ModelError, match=r"there is no network 'nix'.*depth-anything-v2-small"):
+        find_entry("nix")
+
+
+def test_a_named_network_that_is_not_here_says_how_to_get_it():
+    with pytest.raises(ModelError, match="depth-node models export depth-anything-v2-base"):
+        resolve_model(ModelSettings(name="depth-anything-v2-base"), lambda _: None)
+
+
+def test_auto_takes_the_exported_network_with_its_variants(own_cache):
+    lines: list[str] = []
+    name = "depth-anything-v2-small"
+    for precision in ("fp32", "int8"):
+        path = graph_path(name, "252", precision)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_stub(path)
+    files = resolve_model(ModelSettings(), lines.append)
+    assert files.name == name
+    assert set(files.graphs) == {"fp32", "int8"}
+    assert name in lines[0]
+
+
+def test_a_size_that_was_not_exported_names_those_that_were(own_cache):
+    path = graph_path("depth-anything-v2-small", "252x336", "fp32")
+    path.parent.mkdir(parents=True)
+    save_stub(path)
+    settings = ModelSettings(name="depth-anything-v2-small", size="518")
+    with pytest.raises(ModelError, match=r"only at 252x336.*--size 518"):
+        resolve_model(settings, lambda _: None)
+    assert resolve_model(ModelSettings(), lambda _: None).graphs["fp32"] == path
+
+
+def test_auto_gives_fetching_no_more_time_than_it_has_and_says_why(monkeypatch):
+    lines: list[str] = []
+    resolve_model(ModelSettings(fetch_s=0.05), lines.append)
+    assert "within 0.05 s" in lines[-1]
+    assert "the shipped student" in lines[-1]
+
+
+def test_auto_asks_no_network_unless_it_may(monkeypatch):
+    monkeypatch.setattr("depth_node.network.resolve.subprocess.run", None)  # calling it would fail
+    files = resolve_model(ModelSettings(), lambda _: None)
+    assert files.name == "student"
+
+
+def element_types(model) -> dict[str, int]:
+    inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True)
+    values = [*inferred.graph.value_info, *inferred.graph.input, *inferred.graph.output]
+    types = {v.name: v.type.tensor_type.elem_type for v in values}
+    return {**types, **{i.name: i.data_type for i in inferred.graph.initializer}}
+
+
+def test_fp16_keeps_layer_norm_and_softmax_in_fp32():
+    body = """weights = Constant <value = float[4] {1.0, 2.0, 3.0, 4.0}> ()
+              normed = LayerNormalization <axis = -1> (pixels, weights)
+              scaled = Mul (normed, weights)  soft = Softmax <axis = -1> (scaled)
+              out = Add (soft, scaled)  raw = ReduceMean <axes = [1], keepdims = 0> (out)"""
+    model = core(body, opset=17)
+    model.graph.input[0].type.tensor_type.shape.dim[3].dim_value = 4
+    half = to_fp16(model)
+    onnx.checker.check_model(half)
+    types = element_types(half)
+    kinds = {n.op_type: types[n.input[0]] for n in half.graph.node if n.input}
+    assert kinds["LayerNormalization"] == kinds["Softmax"] == onnx.TensorProto.FLOAT
+    assert kinds["Mul"] == onnx.TensorProto.FLOAT16
+    assert types["pixels"] == types["raw"] == onnx.TensorProto.FLOAT

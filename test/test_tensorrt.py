@@ -1,0 +1,268 @@
+"""The TensorRT engine against the official API as data, and against a strict fake made of it."""
+
+from __future__ import annotations
+
+import ast
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("onnx")
+onnxruntime = pytest.importorskip("onnxruntime")
+
+import tensorrt_fake as fake  # noqa: E402
+from cuda_fake import CudaRuntime  # noqa: E402
+from onnx_stubs import save_stub, stub_model  # noqa: E402
+
+from depth_node.engines import tensorrt, tensorrt_build  # noqa: E402
+from depth_node.engines.base import EngineError, EngineUnavailable  # noqa: E402
+from depth_node.engines.cache import EngineCache  # noqa: E402
+from depth_node.engines.select import load_engine  # noqa: E402
+from depth_node.network.graph import read_graph  # noqa: E402
+from depth_node.parameters import ModelSettings  # noqa: E402
+
+VERSIONS = ("10.3.0", "10.14.1", "11.4.0")
+
+# What the modules call their objects of TensorRT's classes.
+OBJECTS = {
+    "builder": "Builder",
+    "network": "INetworkDefinition",
+    "parser": "OnnxParser",
+    "config": "IBuilderConfig",
+    "shapes": "IOptimizationProfile",
+    "e": "ParserError",
+    "engine": "ICudaEngine",
+    "context": "IExecutionContext",
+    "self._context": "IExecutionContext",
+    "self._runtime": "Runtime",
+    "config.get_timing_cache()": "ITimingCache",
+}
+MODULES = ("trt", "self._trt", "tensorrt")
+SUBCLASSES = {"Logger": "ILogger", "Monitor": "IProgressMonitor"}
+OURS = (
+    "self", "cuda", "np", "image", "profile", "progress", "contextlib", "os", "path", "lines",
+    "graph", "cache", "buffer", "split", "timing_cache", "plan",
+)  # fmt: skip
+
+
+@pytest.fixture(params=VERSIONS)
+def version(request) -> str:
+    return request.param
+
+
+@pytest.fixture
+def api(version: str, repo_root: Path) -> dict[str, dict[str, str]]:
+    path = repo_root.parent / "shared" / "tensorrt_api" / f"{version}.json"
+    if not path.is_file():
+        pytest.skip("the official API as data is not on this machine (../shared/tensorrt_api)")
+    return fake.load_api(path)
+
+
+def attributes(tree: ast.AST):
+    """Every attribute access as (text of the object, attribute)."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            yield ast.unparse(node.value), node.attr
+
+
+@pytest.mark.parametrize("module", [tensorrt, tensorrt_build])
+def test_every_name_of_tensorrt_exists_in_the_official_api(api, module):
+    tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
+    checked = 0
+    for target, attribute in attributes(tree):
+        base, _, rest = target.partition(".")
+        if target in OBJECTS:
+            assert attribute in api[OBJECTS[target]], f"{target}.{attribute}"
+        elif target in MODULES:
+            assert attribute in api or attribute.startswith("__"), f"{target}.{attribute}"
+        elif base in MODULES:
+            cls = rest.split(".")[0]
+            assert attribute in api[cls] or attribute == "__init__", f"{target}.{attribute}"
+        else:
+            known = target.startswith(OURS) or base in OURS or target[0] in "\"'(f"
+            assert known, f"{target}.{attribute}: of which class is {target}?"
+            continue
+        checked += 1
+    assert checked > 5
+
+
+def test_what_is_overridden_exists_in_the_official_api(api):
+    tree = ast.parse(Path(tensorrt_build.__file__).read_text(encoding="utf-8"))
+    classes = [n for n in ast.walk(tree) if isinstance(n, ast.ClassDef) and n.name in SUBCLASSES]
+    assert len(classes) == 2
+    for cls in classes:
+        methods = {n.name for n in cls.body if isinstance(n, ast.FunctionDef)} - {"__init__"}
+        assert methods == methods & set(api[SUBCLASSES[cls.name]])
+
+
+def test_the_names_that_cuda_python_must_have():
+    runtime = pytest.importorskip("cuda.bindings.runtime")
+    source = Path(tensorrt.__file__).with_name("cuda.py").read_text(encoding="utf-8")
+    names = {
+        node.value
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and node.value.startswith("cuda")
+        and node.value.isidentifier()
+    }
+    assert len(names) > 10
+    assert not [name for name in names if not hasattr(runtime, name)]
+
+
+@pytest.fixture
+def cuda() -> CudaRuntime:
+    return CudaRuntime()
+
+
+@pytest.fixture
+def trt(api, version, cuda, monkeypatch, tmp_path):
+    """The fake libraries in place of the real ones, and a cache of the test's own."""
+    module = fake.fake_tensorrt(api, version, cuda)
+    bindings = types.ModuleType("cuda.bindings")
+    bindings.runtime = cuda
+    monkeypatch.setitem(sys.modules, "tensorrt", module)
+    monkeypatch.setitem(sys.modules, "cuda", types.ModuleType("cuda"))
+    monkeypatch.setitem(sys.modules, "cuda.bindings", bindings)
+    monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", cuda)
+    monkeypatch.setenv("DEPTH_NODE_CACHE", str(tmp_path / "cache"))
+    return module
+
+
+def open_engine(path: Path, lines: list[str] | None = None, progress=lambda *_: None):
+    cache = EngineCache(log=(lines if lines is not None else []).append)
+    return tensorrt.TensorRt(read_graph(path), cache, progress)
+
+
+def picture(height: int = 480, width: int = 640, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def expected(image: np.ndarray, **options) -> np.ndarray:
+    session = onnxruntime.InferenceSession(stub_model(**options).SerializeToString())
+    return session.run(None, {"image": np.ascontiguousarray(image)})[0]
+
+
+@pytest.mark.parametrize("size", [(42, 56), None])
+def test_images_of_changing_size_give_the_networks_disparity(trt, cuda, tmp_path, size):
+    engine = open_engine(save_stub(tmp_path / "net.onnx", size=size))
+    for seed, shape in enumerate([(480, 640), (480, 640), (240, 320), (720, 1280), (480, 640)]):
+        image = picture(*shape, seed)[:, ::-1]
+        np.testing.assert_array_equal(engine.infer(image).values, expected(image, size=size))
+    engine.close()
+    assert cuda.left() == 0
+    with pytest.raises(EngineError, match="closed"):
+        engine.infer(picture())
+
+
+def test_after_the_first_frame_each_one_is_a_single_launch(trt, cuda, tmp_path):
+    engine = open_engine(save_stub(tmp_path / "net.onnx"))
+    results = [engine.infer(picture(seed=seed)).values for seed in range(5)]
+    assert cuda.launched == 5
+    assert cuda.executed == 6  # one to warm up
+    assert not np.array_equal(results[0], results[1])
+    np.testing.assert_array_equal(results[0], expected(picture(seed=0)))
+
+
+def test_a_network_of_a_fixed_size_is_compiled_once_for_all_images(trt, tmp_path):
+    engine = open_engine(save_stub(tmp_path / "net.onnx", size=(42, 56)))
+    for shape in [(480, 640), (720, 1280), (100, 100)]:
+        engine.infer(picture(*shape))
+    assert len(trt.builds) == 1
+    with pytest.raises(EngineError, match="takes no image of shape"):
+        engine.infer(picture(32, 32))
+    engine.infer(picture())
+
+
+def test_a_network_that_follows_the_image_is_compiled_for_each_size(trt, tmp_path):
+    engine = open_engine(save_stub(tmp_path / "net.onnx", size=None))
+    for shape in [(480, 640), (240, 320), (480, 640)]:
+        engine.infer(picture(*shape))
+    assert len(trt.builds) == 2
+
+
+def test_the_second_start_takes_the_engine_from_the_cache(trt, tmp_path):
+    path = save_stub(tmp_path / "net.onnx")
+    open_engine(path).close()
+    open_engine(path).close()
+    assert len(trt.builds) == 1
+
+
+def test_an_engine_of_another_version_or_driver_is_built_again(trt, cuda, tmp_path):
+    path = save_stub(tmp_path / "net.onnx")
+    open_engine(path).close()
+    trt.__version__ += ".1"
+    open_engine(path).close()
+    cuda.cudaDriverGetVersion = lambda: (cuda.cudaError_t(0), 13000)
+    open_engine(path).close()
+    assert len(trt.builds) == 3
+
+
+def test_a_cached_engine_that_tensorrt_refuses_is_built_again(trt, tmp_path):
+    path = save_stub(tmp_path / "net.onnx")
+    lines: list[str] = []
+    engine = open_engine(path)
+    EngineCache().store(engine.signature, b"of another kind")
+    engine = open_engine(path, lines)
+    assert any("built again" in line for line in lines)
+    np.testing.assert_array_equal(engine.infer(picture()).values, expected(picture()))
+
+
+def test_every_error_of_the_parser_is_shown(trt, tmp_path):
+    body = "raw0 = Relu (pixels)  det = Det (raw0)  raw = ReduceMean <axes = [1]> (pixels)"
+    path = save_stub(tmp_path / "net.onnx", body=body, opset=13)
+    with pytest.raises(EngineError, match=r"no importer for Det \(node culprit\); and another"):
+        open_engine(path)
+
+
+def test_the_build_tells_its_progress(trt, tmp_path):
+    told: list[tuple[str, float]] = []
+    open_engine(save_stub(tmp_path / "net.onnx"), progress=lambda *step: told.append(step))
+    assert {phase for phase, _ in told} == {"Building"}
+    assert [part for _, part in told] == [0.0, 0.25, 0.5, 0.75, 1.0, 1.0]
+
+
+def test_fp32_is_compiled_without_tf32_and_timings_are_kept(trt, tmp_path):
+    open_engine(save_stub(tmp_path / "net.onnx"))
+    open_engine(save_stub(tmp_path / "half.onnx", precision="fp16"))
+    first, second = trt.builds
+    assert first._cleared == [trt.BuilderFlag.TF32]
+    assert second._cleared == []
+    assert bytes(second._cache.serialize()) == b"timed timed "
+
+
+def test_a_failed_frame_leaves_no_recording_behind(trt, cuda, tmp_path, monkeypatch):
+    engine = open_engine(save_stub(tmp_path / "net.onnx"))
+    (session,) = engine._sessions.values()
+    real = session._context.execute_async_v3
+    calls: list[int] = []
+
+    def second_fails(handle: int) -> bool:
+        calls.append(handle)
+        return len(calls) != 2 and real(handle)
+
+    monkeypatch.setattr(type(session._context), "execute_async_v3", lambda _, h: second_fails(h))
+    with pytest.raises(EngineError, match="failed on a frame"):
+        engine.infer(picture())
+    np.testing.assert_array_equal(engine.infer(picture()).values, expected(picture()))
+    engine.close()
+    assert cuda.left() == 0
+
+
+def test_without_a_device_the_engine_is_not_available(trt, cuda, tmp_path):
+    cuda.count = 0
+    with pytest.raises(EngineUnavailable, match="no CUDA device"):
+        open_engine(save_stub(tmp_path / "net.onnx"))
+
+
+def test_auto_takes_tensorrt_first_and_tests_it(trt, tmp_path):
+    lines: list[str] = []
+    settings = ModelSettings(name=str(save_stub(tmp_path / "net.onnx")), precision="fp32")
+    engine = load_engine(settings, lines.append)
+    assert engine.name == "tensorrt"
+    assert engine.device == "Test GPU (compute 9.0)"
+    assert "differs from fp32 by 0.00% in its self-test" in lines[-1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from typing import Any
 
 from depth_node.engines.base import EngineError, EngineUnavailable
@@ -41,6 +42,9 @@ class OpenVino:
         Raises:
             EngineError: OpenVINO is not installed, refuses the graph or lacks the precision.
         """
+        # Its converter would write an identifier into the user's home and report to its maker; it
+        # does neither where this package is missing.
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
         try:
             import openvino
         except ImportError as error:

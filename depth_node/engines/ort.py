@@ -106,6 +106,7 @@ def import_onnxruntime() -> Any:
         import onnxruntime
     except ImportError as error:
         raise EngineUnavailable(f"onnxruntime is not installed ({error})") from error
+    onnxruntime.disable_telemetry_events()  # a robot reports to its owner only
     return onnxruntime
 
 

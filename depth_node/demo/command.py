@@ -38,6 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seconds", type=float, default=20.0, help="how long to watch")
     parser.add_argument("--output", type=Path, default=Path("demo_output"), help="where files go")
+    parser.add_argument(
+        "--lidar",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="take metres from the world's 16-beam LiDAR; without it depth is relative",
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of the world")
     parser.add_argument("--model", default="auto", help="network, as the parameter model.name")
     parser.add_argument("--engine", default="auto", help="engine, as the parameter model.engine")
@@ -116,8 +122,26 @@ def _node_command(args: argparse.Namespace) -> list[str]:
     if args.input != "world":
         parameters |= _camera_parameters(args.input)
         remap = []
+    elif args.lidar:
+        parameters |= _lidar_parameters()
     options = [part for name, value in parameters.items() for part in ("-p", f"{name}:={value}")]
     return ["-m", "depth_node.ros.main", "--ros-args", *remap, *options]
+
+
+def _lidar_parameters() -> dict[str, str]:
+    """The world's LiDAR as the source of metres; its pose as numbers, for there may be no TF."""
+    from scipy.spatial.transform import Rotation
+
+    from depth_node.world.drive import Mounts
+
+    T_camera_lidar = Mounts().camera_to("lidar")
+    rpy = Rotation.from_matrix(T_camera_lidar[:3, :3]).as_euler("xyz")
+    pose = " ".join(f"{value:.6f}" for value in (*T_camera_lidar[:3, 3], *rpy))
+    return {
+        "lidar.enabled": "true",
+        "lidar.topic": "/lidar/points",
+        "lidar.extrinsics": f'"{pose}"',
+    }
 
 
 def _camera_parameters(source: str) -> dict[str, str]:

@@ -57,7 +57,7 @@ def render_with_progress(settings: DriveSettings, *, quiet: bool = False) -> Cac
         total=settings.frames,
         desc="Rendering the drive",
         unit="frame",
-        disable=quiet,
+        disable=True if quiet else None,  # None: only where a person watches
         file=sys.stderr,
         delay=0.5,
     ) as bar:

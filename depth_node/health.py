@@ -6,6 +6,9 @@ import enum
 import threading
 from dataclasses import dataclass
 
+TEXT_LIMIT = 1000
+"""Longest text of a problem: it may quote what others sent, and goes out every second."""
+
 
 class Level(enum.IntEnum):
     """How bad it is; the numbers are those of `diagnostic_msgs/DiagnosticStatus`."""
@@ -37,7 +40,7 @@ class Health:
 
     def report(self, topic: str, level: Level, text: str) -> bool:
         """Record a problem; true when it is news, so that it is logged once and not every frame."""
-        problem = Problem(level, text)
+        problem = Problem(level, concise(text))
         with self._lock:
             news = self._problems.get(topic) != problem
             self._problems[topic] = problem
@@ -52,3 +55,8 @@ class Health:
         """What is wrong now, the worst first."""
         with self._lock:
             return sorted(self._problems.values(), key=lambda problem: -problem.level)
+
+
+def concise(text: str) -> str:
+    """A text cut to `TEXT_LIMIT` characters."""
+    return text if len(text) <= TEXT_LIMIT else text[: TEXT_LIMIT - 6] + " [...]"

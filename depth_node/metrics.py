@@ -98,9 +98,12 @@ class Metrics:
         """Time one stage of one frame."""
         start = time.perf_counter()
         yield
-        elapsed_ms = 1e3 * (time.perf_counter() - start)
+        self.took(name, time.perf_counter() - start)
+
+    def took(self, name: str, seconds: float) -> None:
+        """Note how long one stage of one frame took."""
         with self._lock:
-            self._stages_ms.setdefault(name, deque(maxlen=WINDOW)).append(elapsed_ms)
+            self._stages_ms.setdefault(name, deque(maxlen=WINDOW)).append(1e3 * seconds)
 
     def snapshot(self) -> Snapshot:
         """Everything counted so far, consistent with itself."""

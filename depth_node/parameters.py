@@ -9,76 +9,41 @@ default or a range.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
-Value: TypeAlias = bool | int | float | str
-_KEY = "parameter"
+from depth_node.parameter import KEY, Parameter, ParameterError, Value
+from depth_node.parameter import param as _param
+from depth_node.scale_parameters import (
+    GroundSettings,
+    LandmarksSettings,
+    LidarSettings,
+    RangeSettings,
+    ScaleSettings,
+    ScanSettings,
+    check_scale,
+    parse_extrinsics,
+)
 
-
-class ParameterError(ValueError):
-    """A parameter has a name, type or value that the node cannot accept."""
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One parameter's definition.
-
-    Attributes:
-        name: full ROS name, such as `depth.max_m`.
-        default: its default, which also fixes its type.
-        description: one sentence for the yaml and the reference page.
-        unit: SI unit, or empty.
-        minimum: smallest value accepted, or None.
-        maximum: largest value accepted, or None.
-        choices: the accepted strings, or empty for any.
-        dynamic: whether a change takes effect while the node runs.
-    """
-
-    name: str
-    default: Value
-    description: str
-    unit: str = ""
-    minimum: float | None = None
-    maximum: float | None = None
-    choices: tuple[str, ...] = ()
-    dynamic: bool = False
-
-    def check(self, value: object) -> Value:
-        """Return `value` in the parameter's type.
-
-        Raises:
-            ParameterError: another type, not finite, or outside the range or choices.
-        """
-        wanted = type(self.default)
-        if wanted is float and type(value) is int:
-            value = float(value)
-        if type(value) is not wanted:
-            raise ParameterError(
-                f"{self.name} is {value!r} ({type(value).__name__}); it must be a "
-                f"{wanted.__name__}, such as {self.default!r}"
-            )
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ParameterError(f"{self.name} is {value}; it must be a finite number")
-        if self.choices and value not in self.choices:
-            raise ParameterError(f"{self.name} is {value!r}; choose one of {list(self.choices)}")
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            low = -math.inf if self.minimum is None else self.minimum
-            high = math.inf if self.maximum is None else self.maximum
-            if not low <= value <= high:
-                unit = f" {self.unit}" if self.unit else ""
-                raise ParameterError(
-                    f"{self.name} is {value}{unit}; it must lie in [{low:g}, {high:g}]{unit}"
-                )
-        assert isinstance(value, bool | int | float | str)
-        return value
-
-
-def _param(default: Value, description: str, **constraints: Any) -> Any:
-    meta = {"description": description, **constraints}
-    return dataclasses.field(default=default, metadata={_KEY: meta})
+__all__ = [
+    "CameraSettings",
+    "DepthSettings",
+    "GroundSettings",
+    "LandmarksSettings",
+    "LidarSettings",
+    "ModelSettings",
+    "Parameter",
+    "ParameterError",
+    "PointsSettings",
+    "PreviewSettings",
+    "RangeSettings",
+    "ScaleSettings",
+    "ScanSettings",
+    "Settings",
+    "Value",
+    "describe",
+]
 
 
 @dataclass(frozen=True)
@@ -169,8 +134,24 @@ class ModelSettings:
         "Precision of the network; auto takes the fastest that passes the engine's self-test.",
         choices=("auto", "fp32", "fp16", "bf16", "int8"),
     )
+    size: str = _param(
+        "auto",
+        "Size that the network runs at, of those that it has been exported at: short side, as "
+        "252, or height x width, as 252x336; auto takes 252, or else the first.",
+    )
+    fetch_s: float = _param(
+        0.0,
+        "How long `model.name: auto` may take to fetch and export Depth Anything V2 Small; 0 "
+        "never asks the network.",
+        unit="s",
+        minimum=0.0,
+        maximum=3600.0,
+    )
     threads: int = _param(
-        0, "CPU threads for the network; 0 leaves it to the engine.", minimum=0, maximum=256
+        0,
+        "CPU threads for the network; 0 takes as many as suit it.",
+        minimum=0,
+        maximum=256,
     )
 
 
@@ -269,29 +250,6 @@ class PreviewSettings:
 
 
 @dataclass(frozen=True)
-class ScaleSettings:
-    """Where metres come from."""
-
-    source: str = _param(
-        "auto",
-        "auto takes every source that is there (a metric network's own metres), fixed takes the "
-        "two numbers below, none publishes relative disparity only.",
-        choices=("auto", "fixed", "none"),
-        dynamic=True,
-    )
-    fixed_scale: float = _param(
-        0.0,
-        "Source `fixed`: inverse depth per unit of disparity; 0 means not set.",
-        unit="1/m",
-        minimum=0.0,
-        dynamic=True,
-    )
-    fixed_shift: float = _param(
-        0.0, "Source `fixed`: inverse depth at disparity 0.", unit="1/m", dynamic=True
-    )
-
-
-@dataclass(frozen=True)
 class Settings:
     """All parameters of the node."""
 
@@ -301,6 +259,11 @@ class Settings:
     points: PointsSettings = dataclasses.field(default_factory=PointsSettings)
     preview: PreviewSettings = dataclasses.field(default_factory=PreviewSettings)
     scale: ScaleSettings = dataclasses.field(default_factory=ScaleSettings)
+    lidar: LidarSettings = dataclasses.field(default_factory=LidarSettings)
+    scan: ScanSettings = dataclasses.field(default_factory=ScanSettings)
+    range: RangeSettings = dataclasses.field(default_factory=RangeSettings)
+    landmarks: LandmarksSettings = dataclasses.field(default_factory=LandmarksSettings)
+    ground: GroundSettings = dataclasses.field(default_factory=GroundSettings)
     autostart: bool = _param(True, "Configure and activate the node when it starts.")
 
     def values(self) -> dict[str, Value]:
@@ -331,17 +294,17 @@ class Settings:
         Raises:
             ParameterError: they do.
         """
-        for name, group in (("depth", self.depth), ("preview", self.preview)):
+        check_scale(self.scale, self.ground)
+        for name, value in self.values().items():
+            if name.endswith("extrinsics"):
+                parse_extrinsics(name, str(value))
+        ranged = ("depth", "preview", "lidar", "scan", "range", "landmarks")
+        for name, group in ((name, getattr(self, name)) for name in ranged):
             if group.min_m >= group.max_m:
                 raise ParameterError(
                     f"{name}.min_m is {group.min_m:g} m and {name}.max_m is {group.max_m:g} m; "
                     "the minimum must be smaller"
                 )
-        if self.scale.source == "fixed" and self.scale.fixed_scale <= 0.0:
-            raise ParameterError(
-                "scale.source is fixed but scale.fixed_scale is not set; give the inverse depth in "
-                "1/m per unit of disparity, greater than 0"
-            )
         if self.camera.source in ("url", "video", "folder") and not self.camera.path:
             raise ParameterError(
                 f"camera.source is {self.camera.source} but camera.path is empty; name what to open"
@@ -354,7 +317,7 @@ class Settings:
 
 def _leaves(settings: Settings) -> Iterator[tuple[str, Any, str]]:
     for item in dataclasses.fields(settings):
-        if _KEY in item.metadata:
+        if KEY in item.metadata:
             yield item.name, settings, item.name
             continue
         group = getattr(settings, item.name)
@@ -367,5 +330,5 @@ def describe() -> list[Parameter]:
     definitions = []
     for name, group, leaf in _leaves(Settings()):
         item = type(group).__dataclass_fields__[leaf]
-        definitions.append(Parameter(name=name, default=item.default, **item.metadata[_KEY]))
+        definitions.append(Parameter(name=name, default=item.default, **item.metadata[KEY]))
     return definitions

@@ -4,21 +4,26 @@ Two threads do the work, so that the network never waits for packing and sending
 newest camera frame into disparity, the other turns the newest disparity into metres and publishes.
 Between them, and before them, stands a slot in which the newest item wins. Every frame that is
 submitted ends exactly once, published or dropped for a counted reason.
+
+Published depth is as fresh as the network allows: a frame that is about to be overtaken by the next
+is not begun, because its result would be older by more than the wait costs.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from depth_node.cadence import Cadence
 from depth_node.engines.base import Engine, EngineError
 from depth_node.geometry.depth import MetricConverter
 from depth_node.geometry.rectify import Rectifier
 from depth_node.handover import Slot
-from depth_node.health import Health, Level
+from depth_node.health import Health, Level, concise
 from depth_node.metrics import Metrics
 from depth_node.parameters import Settings
 from depth_node.scale.base import ScaleEstimator
@@ -32,6 +37,10 @@ from depth_node.types import (
 )
 
 JOIN_TIMEOUT_S = 1.0
+WAIT_SHARE = 0.1
+"""Longest wait for a fresher frame, as a share of an inference: what it may cost in rate."""
+CLOCK_TOLERANCE_S = 1.0
+"""How far an image's stamp may lie from its arrival before the clocks are said to disagree."""
 _log = logging.getLogger(__name__)
 
 
@@ -43,7 +52,7 @@ class Result:
         frame: the frame that the network saw, rectified.
         disparity: what the network saw in it.
         estimate: the scale of this frame.
-        depth: metres, or None when there is no scale or no calibration.
+        depth: metres, or None when there is no scale that may be published or no calibration.
     """
 
     frame: Frame
@@ -59,6 +68,14 @@ class _Seen:
     frame: Frame
     unseen: ImageU8 | None
     disparity: Disparity
+
+
+@dataclass(frozen=True, eq=False)
+class _Captured:
+    """A frame that waits for the network; `arrived_s` is on the monotonic clock."""
+
+    decode: Callable[[], Frame]
+    arrived_s: float
 
 
 class Sink(Protocol):
@@ -104,7 +121,9 @@ class Pipeline:
         self._rectifier = Rectifier()
         self._converter = MetricConverter()
         self._last_stamp_ns: int | None = None
-        self._captured: Slot[Callable[[], Frame]] = Slot()
+        self._cadence = Cadence()
+        self._inference_s = 0.0
+        self._captured: Slot[_Captured] = Slot()
         self._inferred: Slot[_Seen] = Slot()
         self._threads = [
             threading.Thread(target=self._run_network, name="network", daemon=True),
@@ -136,16 +155,32 @@ class Pipeline:
         `decode` may raise `ValueError` for an image that cannot be understood.
         """
         self._metrics.received()
-        displaced = self._captured.put(decode)
+        captured = _Captured(decode, time.monotonic())
+        self._cadence.arrived(captured.arrived_s)
+        displaced = self._captured.put(captured)
         if displaced is not None:
-            reason = "node stopped" if displaced is decode else "newer frame arrived"
+            reason = "node stopped" if displaced is captured else "newer frame arrived"
             self._metrics.dropped(reason)
 
     def _run_network(self) -> None:
         while not self._captured.closed:
-            decode = self._captured.take()
-            if decode is not None:
-                self._guard(self._see, decode)
+            captured = self._captured.take()
+            if captured is not None:
+                self._guard(self._see, self._freshest(captured).decode)
+
+    def _freshest(self, captured: _Captured) -> _Captured:
+        """This frame, or the next one where that makes the result fresher by more than it waits."""
+        period_s = self._cadence.period_s
+        age_s = time.monotonic() - captured.arrived_s
+        wait_s = min(WAIT_SHARE * self._inference_s, period_s)
+        due_s = period_s - age_s
+        if due_s > min(age_s, wait_s):
+            return captured
+        newer = self._captured.take(wait_s)
+        if newer is None:
+            return captured
+        self._metrics.dropped("newer frame arrived")
+        return newer
 
     def _run_output(self) -> None:
         while not self._inferred.closed:
@@ -164,31 +199,60 @@ class Pipeline:
             self._problem("image", str(error))
             reason = "bad image"
         except Exception as error:
-            _log.exception("a frame failed in a way that the node does not know")
-            self._problem("internal", f"{type(error).__name__}: {error}; see the node's log")
+            text = f"{type(error).__name__}: {error}; see the node's log"
+            if self._health.report("internal", Level.ERROR, text):
+                _log.exception("a frame failed in a way that the node does not know")
             reason = "internal error"
         if reason is not None:
             self._metrics.dropped(reason)
 
     def _problem(self, topic: str, text: str) -> None:
         if self._health.report(topic, Level.ERROR, text):
-            _log.error("%s", text)
+            _log.error("%s", concise(text))
 
     def _see(self, decode: Callable[[], Frame]) -> str | None:
+        if self._captured.closed:
+            return "node stopped"
         if not self._sink.wanted():
             return "no subscriber"
-        with self._metrics.stage("conversion"):
-            frame = decode()
+        begun_ns = time.monotonic_ns()
+        frame = decode()
+        self._time_arrival(frame, begun_ns)
         with self._metrics.stage("rectification"):
             frame, unseen = self._rectify(frame)
         self._health.clear("image")
-        with self._metrics.stage("network"):
-            disparity = self._engine.infer(frame.image)
+        started_s = time.perf_counter()
+        disparity = self._engine.infer(frame.image)
+        self._inference_s = time.perf_counter() - started_s
+        self._metrics.took("network", self._inference_s)
         self._health.clear("engine")
         displaced = self._inferred.put(_Seen(frame, unseen, disparity))
         if displaced is None:
             return None
         return "node stopped" if self._inferred.closed else "output is slower than the network"
+
+    def _time_arrival(self, frame: Frame, begun_ns: int) -> None:
+        """Time what came before the network: the way here, the wait for it, and the decoding."""
+        now_ns = time.monotonic_ns()
+        transport_s = 1e-9 * ((self._now_ns() - now_ns) - (frame.stamp_ns - frame.received_ns))
+        if frame.stamp_ns > 0:
+            self._metrics.took("transport", transport_s)
+        self._metrics.took("waiting", 1e-9 * (begun_ns - frame.received_ns))
+        self._metrics.took("conversion", 1e-9 * (now_ns - begun_ns))
+        if frame.stamp_ns <= 0:
+            seen = "the images carry no stamp"
+        elif abs(transport_s) > CLOCK_TOLERANCE_S:
+            order = "behind" if transport_s > 0.0 else "ahead of"
+            seen = f"image stamps are more than {CLOCK_TOLERANCE_S:g} s {order} this node's clock"
+        else:
+            self._health.clear("clock")
+            return
+        text = (
+            f"{seen}: consumers will find no transform for the depth. Set use_sim_time on every "
+            "node when a bag or a simulation plays, else synchronise the clocks of camera and robot"
+        )
+        if self._health.report("clock", Level.WARN, text):
+            _log.warning("%s", text)
 
     def _rectify(self, frame: Frame) -> tuple[Frame, ImageU8 | None]:
         mode = self.settings.camera.rectify
@@ -205,19 +269,24 @@ class Pipeline:
             estimate = self.estimator.estimate(frame, disparity)
         self.last_estimate = estimate
         depth = None
-        if estimate.state is not ScaleState.RELATIVE and frame.camera is not None:
+        if self._may_be_metres(estimate.state) and frame.camera is not None:
             with self._metrics.stage("depth"):
                 depth = self._converter.to_metric(
                     disparity, estimate, frame, settings.depth, seen.unseen
                 )
         if self._inferred.closed:
             return "node stopped"
-        with self._metrics.stage("publishing"):
-            self._sink.publish(Result(frame, disparity, estimate, depth))
+        self._sink.publish(Result(frame, disparity, estimate, depth))
         self._health.clear("internal")
         latency_s = 1e-9 * (self._now_ns() - frame.stamp_ns)
         self._metrics.published(frame.received_ns, latency_s if frame.stamp_ns > 0 else None)
         return None
+
+    def _may_be_metres(self, state: ScaleState) -> bool:
+        """Relative depth is never published as metres; held depth if the user wants it."""
+        if state is ScaleState.HELD:
+            return self.settings.scale.publish_when_not_metric == "held"
+        return state is ScaleState.METRIC
 
     def _follow_clock(self, stamp_ns: int) -> None:
         """A stamp that jumps back is a bag that loops or a simulation that restarts."""

@@ -160,6 +160,9 @@ class ScaleEstimate:
         reason: why the state is not metric, or empty.
         log_field: gh x gw float32 local correction in log inverse depth over the whole image, or
             None for a purely global fit.
+        log_sigma: gh x gw float32 standard deviation of log inverse depth after the correction, or
+            None: then covariance and residual say all that is known. `depth_node.scale.apply`
+            turns either into pixels.
     """
 
     state: ScaleState
@@ -172,6 +175,7 @@ class ScaleEstimate:
     residual: float = 0.0
     reason: str = ""
     log_field: ArrayF32 | None = None
+    log_sigma: ArrayF32 | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -57,6 +57,12 @@ class Process:
             seen = self._news.wait_for(lambda: any(text in line for line in self.lines), timeout)
         assert seen, f"no line with {text!r} within {timeout} s; printed:\n{self.output}"
 
+    def memory_mb(self, which: str = "VmRSS") -> float:
+        """Resident memory of the program now, or at its largest (`VmHWM`)."""
+        lines = Path(f"/proc/{self._process.pid}/status").read_text().splitlines()
+        (kilobytes,) = (line.split()[1] for line in lines if line.startswith(which))
+        return int(kilobytes) / 1024.0
+
     def send_signal(self, number: int) -> None:
         """Send a signal and do not wait."""
         self._process.send_signal(number)

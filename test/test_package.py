@@ -129,7 +129,12 @@ def test_python_libraries_of_pip_and_rosdep_agree(
 
 
 def test_a_plain_install_brings_neither_torch_nor_ros(metadata: configparser.ConfigParser) -> None:
-    assert requirements(metadata["options"]["install_requires"]) == {"numpy", "PyYAML", "tqdm"}
+    assert requirements(metadata["options"]["install_requires"]) == {
+        "numpy",
+        "PyYAML",
+        "scipy",
+        "tqdm",
+    }
 
 
 def imported_modules(folder: Path) -> Iterator[str]:

@@ -20,6 +20,7 @@ from depth_node.types import CameraModel, Disparity, Frame, ImageU8, ScaleState
 
 CAMERA = CameraModel.pinhole(64, 48, 50.0, 50.0, 31.5, 23.5)
 TIMEOUT_S = 5.0
+STAMP_NS = 1_000_000_000
 
 
 class GatedEngine:
@@ -86,13 +87,13 @@ class Bench:
             settings=Settings(),
             metrics=self.metrics,
             health=self.health,
-            now_ns=time.time_ns,
+            now_ns=lambda: STAMP_NS,
         )
         self.pipeline.start()
 
     def submit(self, value: int, camera: CameraModel | None = CAMERA) -> None:
         image = np.full((48, 64, 3), value, np.uint8)
-        stamp = 1_000_000_000 + value
+        stamp = STAMP_NS + value
         frame = Frame(image, stamp, "camera_optical_frame", camera, time.monotonic_ns())
         self.pipeline.submit(lambda: frame)
 

@@ -1,7 +1,8 @@
 """`sensor_msgs/CompressedImage` (jpeg, png) to RGB arrays.
 
-The size that the file claims is read from its header first: an image of a few hundred bytes can
-claim gigabytes, and OpenCV allocates what is claimed.
+The sizes that the file claims are read and checked first: an image of a few hundred bytes can
+claim gigabytes, as its size or as the length of one of its chunks, and OpenCV allocates what is
+claimed.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from depth_node.types import ImageU8
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _JPEG_MAGIC = b"\xff\xd8\xff"
 _PNG_GREY = 0
+_PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_DEFLATE_RATIO = 1032  # no stream of deflate expands by more (zlib's technical details)
+_JPEG_PIXELS_A_BYTE = 512  # Huffman codes spend a bit or more on the mean of 8x8 pixels (T.81)
 # SOF0..SOF15 without DHT, JPG and DAC, which share the range (ITU-T T.81, table B.1).
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_STANDALONE = frozenset({0x01, *range(0xD0, 0xD9)})
@@ -70,6 +74,11 @@ def decode_compressed(msg: CompressedImage, max_pixels: int = MAX_PIXELS) -> Ima
             f"{what} claims {width * height} pixels, more than the {max_pixels} accepted; it was "
             "not decoded: reduce the camera's resolution"
         )
+    if width * height > _capacity(kind, data):
+        raise ConversionError(
+            f"{what} has only {len(data)} bytes, which cannot hold so many pixels; it is damaged, "
+            "and was not decoded"
+        )
 
     original = label.split(";")[0].strip()
     mosaic = kind == "PNG" and original.startswith("bayer_") and data[25] == _PNG_GREY
@@ -88,12 +97,33 @@ def decode_compressed(msg: CompressedImage, max_pixels: int = MAX_PIXELS) -> Ima
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image), np.uint8)
 
 
+def _capacity(kind: str, data: bytes) -> int:
+    """The most pixels that an image of so many bytes can have."""
+    if kind == "JPEG":
+        return _JPEG_PIXELS_A_BYTE * len(data)
+    bits = max(data[24], 1) * _PNG_CHANNELS.get(data[25], 1)
+    return _DEFLATE_RATIO * 8 * len(data) // bits
+
+
 def png_size(data: bytes) -> tuple[int, int]:
-    """(width, height) from the IHDR chunk, which must come first (PNG specification, 5.6)."""
-    if len(data) < 33 or data[12:16] != b"IHDR":
-        raise ConversionError(f"PNG of {len(data)} bytes ends before its header; it is truncated")
-    if data.rfind(b"IEND") < 33:
-        raise ConversionError(f"PNG of {len(data)} bytes has no end chunk; it is truncated")
+    """(width, height) from the IHDR chunk, which must come first (PNG specification, 5.6).
+
+    Raises:
+        ConversionError: the header, the end or a part of a chunk is missing.
+    """
+    if len(data) < 33 or data[8:16] != b"\x00\x00\x00\x0dIHDR":
+        raise ConversionError(f"PNG of {len(data)} bytes has no whole header; it is truncated")
+    position, kind = 8, b""
+    while kind != b"IEND":
+        if position + 12 > len(data):
+            raise ConversionError(f"PNG of {len(data)} bytes has no end chunk; it is truncated")
+        (length,) = struct.unpack_from(">I", data, position)
+        kind = data[position + 4 : position + 8]
+        position += 12 + length
+    if position > len(data):
+        raise ConversionError(
+            f"PNG of {len(data)} bytes has an end chunk of {length}; it is damaged"
+        )
     width, height = struct.unpack(">II", data[16:24])
     return width, height
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos import ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -97,7 +98,9 @@ class ImageTopic:
             self._info_subscription = self._node.create_subscription(
                 CameraInfo, self.info_topic, self._infos.add, qos
             )
-        self._timer = self._node.create_timer(LOOK_PERIOD_S, self._look)
+        # Not the ROS clock: a simulation that stands still publishes its topics all the same.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._timer = self._node.create_timer(LOOK_PERIOD_S, self._look, clock=steady)
         self._look()
 
     def stop(self) -> None:
@@ -123,6 +126,7 @@ class ImageTopic:
                 input_qos(choice.reliability),
             )
             self._choice = choice
+            self._last_image_s = time.monotonic()  # it has only now had a chance to be heard
             self._node.get_logger().info(f"camera: {self.describe()}")
         self._report_silence(published=choice is not None)
 
@@ -167,6 +171,7 @@ class ImageTopic:
 
     def _on_image(self, msg: Any) -> None:
         self._last_image_s = time.monotonic()
+        self._health.clear("camera")
         if self._submit is not None:
             received_ns = time.monotonic_ns()
             self._submit(lambda: self._frame(msg, received_ns))

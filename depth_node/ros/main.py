@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
+import time
 
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
@@ -25,19 +27,27 @@ _log = logging.getLogger("depth_node")
 
 
 class _Stop:
-    """Turns signals into a wish to stop that the main loop sees."""
+    """Turns signals into a wish to stop that the main loop sees.
+
+    The main thread runs no handler while a library is at work in it, and compiling an engine can
+    take minutes; the interpreter's wake-up file tells a thread of its own all the same.
+    """
 
     def __init__(self) -> None:
         self.requested = threading.Event()
+        self._receiver, self._sender = socket.socketpair()
+        self._sender.setblocking(False)
+        signal.set_wakeup_fd(self._sender.fileno(), warn_on_full_buffer=False)
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._on_signal)
+            signal.signal(number, lambda *_: None)
+        threading.Thread(target=self._watch, name="signals", daemon=True).start()
 
-    def _on_signal(self, *_: object) -> None:
-        if not self.requested.is_set():
-            cut_off = threading.Timer(GRACE_S, os._exit, args=[0])
-            cut_off.daemon = True
-            cut_off.start()
+    def _watch(self) -> None:
+        while self._receiver.recv(1)[0] not in (signal.SIGINT, signal.SIGTERM):
+            pass
         self.requested.set()
+        time.sleep(GRACE_S)
+        os._exit(0)
 
 
 def main(args: list[str] | None = None) -> int:

@@ -14,6 +14,7 @@ from std_msgs.msg import Header
 from depth_node.cameras.base import CameraError
 from depth_node.engines.base import Engine, EngineError
 from depth_node.engines.select import load_engine
+from depth_node.geometry.transforms import Transforms
 from depth_node.health import Health, Level
 from depth_node.metrics import Metrics
 from depth_node.parameters import ParameterError, Settings
@@ -23,8 +24,12 @@ from depth_node.ros.image_topic import ImageTopic
 from depth_node.ros.logs import forward_logs
 from depth_node.ros.outputs import Outputs
 from depth_node.ros.parameters import NodeParameters
+from depth_node.ros.scale_inputs import MeasuredScale, ScaleInputs
 from depth_node.ros.status import diagnostics
-from depth_node.scale.select import make_estimator
+from depth_node.ros.transforms import listen
+from depth_node.scale.base import ScaleEstimator
+from depth_node.scale.metric import MetricScaleEstimator
+from depth_node.scale.select import make_estimator, same_estimator
 from depth_node.types import Frame
 
 DIAGNOSTICS_PERIOD_S = 1.0
@@ -58,6 +63,8 @@ class DepthNode(LifecycleNode):
         self._source: _Source | None = None
         self._outputs: Outputs | None = None
         self._pipeline: Pipeline | None = None
+        self._scale_inputs: ScaleInputs | None = None
+        self._transforms: Transforms | None = None
         self._node_parameters = NodeParameters(
             self,
             statics_are_open=lambda: self.state_label == "unconfigured",
@@ -136,7 +143,8 @@ class DepthNode(LifecycleNode):
         else:
             self._source = CameraReader(settings.camera, self.health)
         self._engine = load_engine(settings.model, _log.info)
-        self._outputs = Outputs(self, settings)
+        self._outputs = Outputs(self, settings, self.metrics)
+        self._scale_inputs = ScaleInputs(self, settings, self.health, self._listen)
         facts = {name: text for name, text in self._facts().items() if name != "state"}
         _log.info("configured: %s", "; ".join(f"{name} {text}" for name, text in facts.items()))
 
@@ -147,9 +155,10 @@ class DepthNode(LifecycleNode):
             )
         assert self._source is not None
         assert self._outputs is not None
+        assert self._scale_inputs is not None
         self._pipeline = Pipeline(
             engine=self._engine,
-            estimator=make_estimator(self.settings.scale),
+            estimator=self._make_estimator(self.settings),
             sink=self._outputs,
             settings=self.settings,
             metrics=self.metrics,
@@ -157,11 +166,14 @@ class DepthNode(LifecycleNode):
             now_ns=lambda: int(self.get_clock().now().nanoseconds),
         )
         self._pipeline.start()
+        self._scale_inputs.start()
         self._source.start(self._pipeline.submit)
 
     def _halt(self) -> None:
         if self._source is not None:
             self._source.stop()
+        if self._scale_inputs is not None:
+            self._scale_inputs.stop()
         if self._pipeline is not None and not self._pipeline.stop():
             _log.warning("the engine is still busy with a frame; it is left to finish by itself")
             self._engine = None  # closing it under the running call would crash the process
@@ -173,16 +185,31 @@ class DepthNode(LifecycleNode):
             self._outputs.close()
         if self._engine is not None:
             self._engine.close()
-        self._outputs = self._engine = self._source = None
+        self._outputs = self._engine = self._source = self._scale_inputs = None
 
     def _apply(self, settings: Settings) -> None:
         """Let changed dynamic parameters take effect with the next frame."""
         if self._outputs is not None:
             self._outputs.settings = settings
+        if self._scale_inputs is not None:
+            self._scale_inputs.settings = settings
         if self._pipeline is not None:
-            if settings.scale != self._pipeline.settings.scale:
-                self._pipeline.estimator = make_estimator(settings.scale)
+            if not same_estimator(settings, self._pipeline.settings):
+                self._pipeline.estimator = self._make_estimator(settings)
             self._pipeline.settings = settings
+
+    def _make_estimator(self, settings: Settings) -> ScaleEstimator:
+        estimator = make_estimator(settings)
+        if isinstance(estimator, MetricScaleEstimator):
+            assert self._scale_inputs is not None
+            return MeasuredScale(self._scale_inputs, estimator)
+        return estimator
+
+    def _listen(self) -> Transforms:
+        """Listen to TF from the first need on, as long as the node lives."""
+        if self._transforms is None:
+            self._transforms = listen(self)
+        return self._transforms
 
     def _facts(self) -> dict[str, str]:
         """What the node runs on, in words."""
@@ -198,9 +225,25 @@ class DepthNode(LifecycleNode):
             facts["scale"] = f"{estimate.state.value} ({estimate.source})"
             if estimate.reason:
                 facts["scale_reason"] = estimate.reason
+        if self._pipeline is not None and isinstance(self._pipeline.estimator, MeasuredScale):
+            facts |= self._pipeline.estimator.facts()
         return facts
 
+    def _check_name(self) -> None:
+        """Services and parameters of two nodes of one name answer at random."""
+        mine = (self.get_name(), self.get_namespace())
+        if self.get_node_names_and_namespaces().count(mine) > 1:
+            self.health.report(
+                "name",
+                Level.WARN,
+                f"another node is called {self.get_fully_qualified_name()} too: either may answer "
+                "a service or parameter call. Stop one, or rename it: --ros-args -r __node:=name",
+            )
+        else:
+            self.health.clear("name")
+
     def _diagnose(self) -> None:
+        self._check_name()
         header = Header(stamp=self.get_clock().now().to_msg())
         name = self.get_fully_qualified_name().lstrip("/")
         report = diagnostics(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,7 @@ from std_msgs.msg import Header
 from depth_node.geometry.cloud import CloudPacker
 from depth_node.geometry.depth import published_size
 from depth_node.geometry.preview import render_preview, render_relative_preview
+from depth_node.metrics import Metrics
 from depth_node.parameters import Settings
 from depth_node.pipeline import Result
 from depth_node.ros.camera_info import info_from_camera
@@ -25,12 +27,14 @@ from depth_node.ros.images import image_message, millimetres
 from depth_node.ros.qos import output_qos
 from depth_node.ros.status import scale_status
 from depth_node.ros.wire import make_header
-from depth_node.types import ArrayF32
+from depth_node.scale.apply import log_sigma
+from depth_node.types import ArrayF32, ScaleState
 
 TOPICS: dict[str, type[Any]] = {
     "depth/image_rect": Image,
     "depth/camera_info": CameraInfo,
     "depth/image_rect/compressedDepth": CompressedImage,
+    "depth/sigma": Image,
     "depth/relative": Image,
     "depth/preview": Image,
     "image_rect": Image,
@@ -47,9 +51,11 @@ class Outputs:
         settings: may be replaced at any time; the next result sees the new ones.
     """
 
-    def __init__(self, node: LifecycleNode, settings: Settings) -> None:
+    def __init__(self, node: LifecycleNode, settings: Settings, metrics: Metrics) -> None:
         self.settings = settings
         self._node = node
+        self._metrics = metrics
+        self._packing_s = self._publishing_s = 0.0  # of the frame in hand
         self._publishers: dict[str, Any] = {
             topic: node.create_lifecycle_publisher(
                 kind,
@@ -75,28 +81,39 @@ class Outputs:
     def publish(self, result: Result) -> None:
         """Publish what is subscribed to, the depth image first.
 
-        Metres go out only with a metric scale and a calibration; relative disparity, the preview
-        and the scale status go out with every frame.
+        Metres go out only with a metric scale and a calibration; the scale status goes out with
+        every frame, and so do relative disparity and the preview unless
+        `scale.publish_when_not_metric` forbids it.
         """
         frame = result.frame
+        self._packing_s = self._publishing_s = 0.0
         header = make_header(frame.stamp_ns, frame.frame_id)
         if result.depth is not None:
             self._publish_metres(result, header)
         self._send("depth/camera_info", lambda: self._camera_info(result, header))
-        self._send("depth/relative", lambda: self._relative(result, header))
-        self._send("depth/preview", lambda: self._preview(result, header))
+        metric = result.estimate.state is ScaleState.METRIC
+        if metric or self.settings.scale.publish_when_not_metric != "nothing":
+            self._send("depth/relative", lambda: self._relative(result, header))
+            self._send("depth/preview", lambda: self._preview(result, header))
         self._send("image_rect", lambda: image_message(frame.image, "rgb8", header))
         self._send("~/scale_status", lambda: scale_status(result.estimate, header))
+        self._metrics.took("packing", self._packing_s)
+        self._metrics.took("publishing", self._publishing_s)
 
     def _has_subscriber(self, topic: str) -> bool:
         return bool(self._publishers[topic].get_subscription_count())
 
     def _send(self, topic: str, make: Callable[[], Any]) -> None:
         """Make and publish a message if anybody wants it; None is not published."""
-        if self._has_subscriber(topic):
-            msg = make()
-            if msg is not None:
-                self._publishers[topic].publish(msg)
+        if not self._has_subscriber(topic):
+            return
+        begun_s = time.perf_counter()
+        msg = make()
+        packed_s = time.perf_counter()
+        self._packing_s += packed_s - begun_s
+        if msg is not None:
+            self._publishers[topic].publish(msg)
+            self._publishing_s += time.perf_counter() - packed_s
 
     def _publish_metres(self, result: Result, header: Header) -> None:
         settings = self.settings
@@ -107,12 +124,23 @@ class Outputs:
             "depth/image_rect",
             lambda: image_message(encoded(depth), settings.depth.encoding, header),
         )
+        self._send("depth/sigma", lambda: self._sigma(result, header))
         if self._cloud_is_due(result.frame.stamp_ns):
             self._send("points", lambda: self._cloud(result, header))
         self._send(
             "depth/image_rect/compressedDepth",
             lambda: encode_compressed_depth(encoded(depth), header, settings.depth.max_m),
         )
+
+    def _sigma(self, result: Result, header: Header) -> Any | None:
+        """Standard deviation in metres, NaN where the depth is; None when it is not known."""
+        depth, estimate = result.depth, result.estimate
+        assert depth is not None
+        if estimate.log_sigma is None and not estimate.covariance.any():
+            return None
+        height, width = depth.depth.shape
+        sigma = log_sigma(result.disparity, estimate, width, height)
+        return image_message(depth.depth * sigma, "32FC1", header)
 
     def _cloud_is_due(self, stamp_ns: int) -> bool:
         rate = self.settings.points.max_rate_hz

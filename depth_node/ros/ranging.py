@@ -1,0 +1,246 @@
+"""One ranging sensor: its topic, its newest messages, and their depths in a frame's picture."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rclpy.node import Node
+from sensor_msgs.msg import Image, LaserScan, PointCloud2, Range
+
+from depth_node.geometry.transforms import Transforms, from_xyz_rpy
+from depth_node.ros.followed_topic import FollowedTopic
+from depth_node.ros.sparse import Measured, depth_from_image, located, read
+from depth_node.ros.wire import ConversionError, stamp_ns
+from depth_node.scale.points import RangeNoise, SparseDepth, from_depth_image, project
+from depth_node.scale_parameters import ScaleSettings, parse_extrinsics
+from depth_node.types import CameraModel, Frame
+
+KINDS: dict[str, tuple[type[Any], ...]] = {
+    "lidar": (PointCloud2,),
+    "scan": (LaserScan,),
+    "range": (Range,),
+    "landmarks": (PointCloud2, Image),
+}
+"""The accepted message types of each sensor, by its parameter group."""
+KEPT = 4
+"""Messages kept for the image that they belong to: 0.4 s of a LiDAR at 10 Hz."""
+OTHER_CLOCK_S = 1.0
+"""A measurement that arrived with an image but is stamped so far from it has another clock."""
+_NS = 1_000_000_000
+
+
+class SensorError(ValueError):
+    """A sensor has nothing for an image; the message says why and what to do.
+
+    Attributes:
+        why: the reason in a few words, under which it is counted.
+    """
+
+    def __init__(self, why: str, text: str) -> None:
+        super().__init__(text)
+        self.why = why
+
+
+@dataclass(eq=False)
+class _Message:
+    """A message as it came, and its points once a frame wanted them."""
+
+    msg: Any
+    stamp_ns: int
+    received_ns: int
+    measured: Measured | None = None
+
+
+class RangingSensor:
+    """Keeps a sensor's newest messages and turns them into depths when a frame wants them.
+
+    Attributes:
+        name: its parameter group.
+        topic: its subscription.
+        used: frames for which it gave depths.
+        refused: frames for which it did not, by reason.
+        in_picture: points inside the picture and points in all, at the last use.
+        moved: whether the robot's motion was taken into account at the last use.
+    """
+
+    def __init__(self, node: Node, name: str, topic: str) -> None:
+        self.name = name
+        self.topic = FollowedTopic(node, topic, KINDS[name], self._keep, depth=1)
+        self.used = 0
+        self.refused: Counter[str] = Counter()
+        self.in_picture = (0, 0)
+        self.moved = False
+        self._messages: tuple[_Message, ...] = ()  # replaced as a whole: two threads
+        self._handed_out: _Message | None = None
+
+    def _keep(self, msg: Any) -> None:
+        """Runs on the executor's thread, for every message: the work waits for a frame."""
+        message = _Message(msg, stamp_ns(msg.header), time.monotonic_ns())
+        self._messages = (*self._messages[1 - KEPT :], message)
+
+    def close(self) -> None:
+        """Unsubscribe and forget what was measured."""
+        self.topic.close()
+        self._messages = ()
+        self._handed_out = None
+
+    def forget_use(self) -> None:
+        """Hand out again what was handed out: whoever took it has forgotten it."""
+        self._handed_out = None
+
+    def depths(
+        self,
+        frame: Frame,
+        camera: CameraModel,
+        group: Any,
+        scale: ScaleSettings,
+        transforms: Transforms,
+    ) -> SparseDepth | None:
+        """What was measured nearest in time to a frame, in its picture.
+
+        Points that odometry moves to the image's time carry the image's stamp, and are handed out
+        for every frame. Others carry their own, and are handed out once.
+
+        Args:
+            frame: the image.
+            camera: its rectified camera.
+            group: the sensor's parameters.
+            scale: the parameters of the scale.
+            transforms: TF.
+
+        Returns:
+            At least one point, or None when they were handed out before.
+
+        Raises:
+            SensorError: there is nothing near the frame in time, or nothing in its picture.
+            ConversionError: the message cannot be right.
+            TransformError: TF does not connect sensor and camera.
+        """
+        message = self._nearest(frame, scale.max_age_s)
+        noise = RangeNoise(group.sigma_m, group.sigma_ratio)
+        if isinstance(message.msg, Image):
+            if message is self._handed_out:
+                return None
+            points, total = self._depth_image(message, frame, camera, group, noise)
+        else:
+            found = self._points(message, frame, camera, group, noise, scale, transforms)
+            if found is None:
+                return None
+            points, total = found
+        self.in_picture = (len(points), total)
+        if not len(points):
+            raise SensorError(
+                "outside the picture",
+                f"none of the {total} points on {self.topic.topic} lies in the picture between "
+                f"{group.min_m:g} and {group.max_m:g} m; check the sensor, its extrinsics and "
+                f"{self.name}.min_m and max_m",
+            )
+        self._handed_out = message
+        self.used += 1
+        return points
+
+    def _depth_image(
+        self, message: _Message, frame: Frame, camera: CameraModel, group: Any, noise: RangeNoise
+    ) -> tuple[SparseDepth, int]:
+        _check_own_view(message.msg, frame)
+        image = depth_from_image(message.msg)
+        self.moved = False
+        points = from_depth_image(
+            image,
+            camera,
+            source=self.name,
+            stamp_ns=message.stamp_ns,
+            noise=noise,
+            min_m=group.min_m,
+            max_m=group.max_m,
+        )
+        return points, image.size
+
+    def _points(
+        self,
+        message: _Message,
+        frame: Frame,
+        camera: CameraModel,
+        group: Any,
+        noise: RangeNoise,
+        scale: ScaleSettings,
+        transforms: Transforms,
+    ) -> tuple[SparseDepth, int] | None:
+        if message.measured is None:
+            message.measured = read(message.msg, getattr(group, "min_intensity", 0.0))
+        fixed = parse_extrinsics(f"{self.name}.extrinsics", group.extrinsics)
+        if fixed is None:
+            message.measured, where, self.moved = located(
+                message.measured, frame, transforms, scale.odometry_frame
+            )
+        else:
+            where, self.moved = from_xyz_rpy(*fixed), False
+        if message is self._handed_out and not self.moved:
+            return None
+        measured = message.measured
+        points = project(
+            measured.points,
+            where,
+            camera,
+            source=self.name,
+            stamp_ns=frame.stamp_ns if self.moved else message.stamp_ns,
+            noise=noise if measured.sigma_m is None else RangeNoise(measured.sigma_m, 0.0),
+            min_m=group.min_m,
+            max_m=group.max_m,
+        )
+        fx, fy, _, _ = camera.intrinsics
+        radius = math.sqrt(fx * fy) * math.tan(measured.half_angle_rad)
+        return replace(points, footprint_px=radius), len(measured.points)
+
+    def _nearest(self, frame: Frame, max_age_s: float) -> _Message:
+        topic = self.topic.topic
+        messages = self._messages
+        if not messages:
+            raise SensorError("nothing received", self._silence())
+        nearest = min(messages, key=lambda m: abs(m.stamp_ns - frame.stamp_ns))
+        apart_s = (frame.stamp_ns - nearest.stamp_ns) / _NS
+        if abs(apart_s) <= max_age_s:
+            return nearest
+        newest = messages[-1]
+        arrived_apart_s = abs(frame.received_ns - newest.received_ns) / _NS
+        if abs(apart_s) > OTHER_CLOCK_S and arrived_apart_s < OTHER_CLOCK_S:
+            raise SensorError(
+                "another clock",
+                f"stamps on {topic} lie more than {OTHER_CLOCK_S:g} s from those of the images "
+                "that arrive with them: another clock. Synchronise sensor and camera (PTP, "
+                "chrony), or set use_sim_time on every node",
+            )
+        raise SensorError(
+            "too old",
+            f"the stamps on {topic} lie more than scale.max_age_s ({max_age_s:g} s) from the "
+            "image's: the sensor stopped, is late or slow. Check it, or raise scale.max_age_s",
+        )
+
+    def _silence(self) -> str:
+        if self.topic.refused_type:
+            return (
+                f"{self.topic.topic} is published as {self.topic.refused_type}; "
+                f"{self.name}.topic must be a {self.topic.expected()}"
+            )
+        if not self.topic.published:
+            return (
+                f"nobody publishes {self.topic.topic} as {self.topic.expected()}; start the "
+                f"sensor's driver, set {self.name}.topic, or disable {self.name}"
+            )
+        return (
+            f"{self.topic.topic} is published but nothing has arrived; if the driver runs, the "
+            "message may be too large for the transport: see `depth-node doctor`"
+        )
+
+
+def _check_own_view(msg: Image, frame: Frame) -> None:
+    if msg.header.frame_id not in ("", frame.frame_id):
+        raise ConversionError(
+            f"the depth image is in frame {msg.header.frame_id!r} but the camera in "
+            f"{frame.frame_id!r}; register it to the camera (depth_image_proc) or publish it as a "
+            "point cloud"
+        )

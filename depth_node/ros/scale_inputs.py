@@ -1,0 +1,249 @@
+"""The sensors that metric scale rests on: subscribed, asked for every frame, and watched."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+
+from depth_node.geometry.transforms import TransformError, Transforms
+from depth_node.health import Health, Level
+from depth_node.parameters import Settings
+from depth_node.ros.ground_input import GroundInput
+from depth_node.ros.ranging import KINDS, RangingSensor, SensorError
+from depth_node.ros.transforms import NoTransforms
+from depth_node.ros.wire import ConversionError
+from depth_node.scale.alignment import Offset
+from depth_node.scale.ground import GroundReference
+from depth_node.scale.metric import MetricScaleEstimator
+from depth_node.scale.select import measuring
+from depth_node.scale_parameters import FROM_TF
+from depth_node.types import CameraModel, Disparity, Frame, ScaleEstimate, ScaleState
+
+LOOK_PERIOD_S = 0.5
+"""How often the graph is asked who publishes the sensors' topics."""
+_log = logging.getLogger(__name__)
+
+
+class ScaleInputs:
+    """Everything that measures metres around the camera, as the parameters enable it.
+
+    Callbacks only keep the message. It is converted, located by TF and projected on the pipeline's
+    thread, for a frame that wants it; the newest messages win.
+
+    Attributes:
+        settings: may be replaced at any time; the next frame sees the new ones.
+    """
+
+    def __init__(
+        self, node: Node, settings: Settings, health: Health, listen: Callable[[], Transforms]
+    ) -> None:
+        """Resolve the topics; nothing is subscribed to before `start`.
+
+        Args:
+            node: the node that subscribes.
+            settings: the parameters in force.
+            health: where problems are reported, under the name of the parameter group.
+            listen: begins to listen to TF; called on the executor's thread when it is needed.
+        """
+        self.settings = settings
+        self._node = node
+        self._health = health
+        self._listen = listen
+        self._transforms: Transforms = NoTransforms()
+        self._listens = False
+        self._timer: Any = None
+        self._lock = threading.Lock()
+        self._problems: dict[str, str] = {}
+        self._logged: set[tuple[str, str]] = set()
+        self._sensors = [RangingSensor(node, name, getattr(settings, name).topic) for name in KINDS]
+        self._ground = GroundInput(node, settings.ground)
+
+    def start(self) -> None:
+        """Subscribe to what is enabled, and follow the parameters and the graph from now on."""
+        # Not the ROS clock: a simulation that stands still publishes its topics all the same.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._timer = self._node.create_timer(LOOK_PERIOD_S, self.look, clock=steady)
+        self.look()
+
+    def stop(self) -> None:
+        """Unsubscribe and forget what was measured."""
+        if self._timer is not None:
+            self._node.destroy_timer(self._timer)
+            self._timer = None
+        for sensor in self._sensors:
+            sensor.close()
+            self._well(sensor.name)
+            self._health.clear(f"{sensor.name} extrinsics")
+        self._ground.close()
+        self._well("ground")
+
+    def look(self) -> None:
+        """Subscribe to what is enabled and published now."""
+        settings = self.settings
+        wanted = measuring(settings)
+        for sensor in self._sensors:
+            if sensor.name in wanted:
+                sensor.topic.look()
+            else:
+                sensor.close()
+                self._well(sensor.name)
+                self._health.clear(f"{sensor.name} extrinsics")
+        if "ground" in wanted and settings.ground.direction == "imu":
+            self._ground.imu.look()
+        else:
+            self._ground.close()
+        if "ground" not in wanted:
+            self._well("ground")
+        if not self._listens and any(_needs_tf(settings, name) for name in wanted):
+            self._transforms = self._listen()
+            self._listens = True
+
+    def forget_use(self) -> None:
+        """Give again what was given: the estimator has forgotten it."""
+        for sensor in self._sensors:
+            sensor.forget_use()
+
+    def give(self, frame: Frame, estimator: MetricScaleEstimator) -> None:
+        """Hand what was measured around a frame to an estimator.
+
+        Never raises on bad measurements: what cannot be used is counted and reported.
+        """
+        settings = self.settings
+        wanted = measuring(settings)
+        estimator.set_ground(self._ground_reference(frame) if "ground" in wanted else None)
+        if frame.camera is None:
+            return
+        for sensor in self._sensors:
+            if sensor.name not in wanted:
+                continue
+            group = getattr(settings, sensor.name)
+            try:
+                points = sensor.depths(frame, frame.camera, group, settings.scale, self._transforms)
+            except SensorError as error:
+                self._refuse(sensor, error.why, error)
+            except TransformError as error:
+                self._refuse(sensor, f"transform {error.fault.value}", error)
+            except ConversionError as error:
+                self._refuse(sensor, "unreadable", error)
+            else:
+                self._well(sensor.name)
+                if points is not None:
+                    estimator.add(points)
+
+    def compare_extrinsics(self, camera: CameraModel, offsets: Mapping[str, Offset]) -> None:
+        """Say which sensor's points fit the picture better when they are turned."""
+        focal_widths = camera.intrinsics[0] / camera.width
+        for source, offset in offsets.items():
+            topic = f"{source} extrinsics"
+            if offset.gain == 0.0:
+                self._health.clear(topic)
+                continue
+            yaw, pitch = (round(2.0 * angle) / 2.0 for angle in offset.angles_deg(focal_widths))
+            self._health.report(
+                topic,
+                Level.WARN,
+                f"{source}: its points fit the picture better when they are turned by about "
+                f"{yaw:g} deg to the right and {pitch:g} deg down: calibrate its extrinsics, or "
+                "set scale.align to false if they are right",
+            )
+
+    def _ground_reference(self, frame: Frame) -> GroundReference | None:
+        settings = self.settings
+        try:
+            reference = self._ground.reference(
+                frame, settings.ground, self._transforms, settings.scale.max_age_s
+            )
+        except (ConversionError, TransformError) as error:
+            self._report("ground", type(error).__name__, str(error))
+            return None
+        self._well("ground")
+        return reference
+
+    def _refuse(self, sensor: RangingSensor, why: str, error: Exception) -> None:
+        sensor.refused[why] += 1
+        self._report(sensor.name, why, str(error))
+
+    def _report(self, source: str, why: str, text: str) -> None:
+        """Tell the diagnostics, and the log the first time: a sensor may fail with every frame."""
+        problem = f"{source}: {text}"
+        with self._lock:
+            self._problems[source] = problem
+        self._health.report(source, Level.WARN, problem)
+        if (source, why) not in self._logged:
+            self._logged.add((source, why))
+            _log.warning("%s: %s", source, text)
+
+    def _well(self, source: str) -> None:
+        with self._lock:
+            self._problems.pop(source, None)
+        self._health.clear(source)
+
+    def problems(self) -> str:
+        """What keeps enabled sources from being used now, or empty."""
+        with self._lock:
+            return "; ".join(self._problems.values())
+
+    def facts(self) -> dict[str, str]:
+        """What each enabled sensor gives, for the diagnostics."""
+        facts = {}
+        for sensor in self._sensors:
+            if sensor.name not in measuring(self.settings):
+                continue
+            seen, total = sensor.in_picture
+            how = "moved by odometry" if sensor.moved else "not moved by odometry"
+            facts[sensor.name] = (
+                f"{sensor.topic.topic}: {seen} of {total} points in the picture, {how}; "
+                f"used for {sensor.used} frames"
+            )
+            for why, count in sorted(sensor.refused.items()):
+                facts[f"{sensor.name} refused: {why}"] = str(count)
+        return facts
+
+
+class MeasuredScale:
+    """An estimator that is handed what the sensors measured before every frame."""
+
+    def __init__(self, inputs: ScaleInputs, estimator: MetricScaleEstimator) -> None:
+        self._inputs = inputs
+        self._estimator = estimator
+        inputs.forget_use()
+
+    def estimate(self, frame: Frame, disparity: Disparity) -> ScaleEstimate:
+        """Estimate the scale of one frame; the reason against it names what the sensors lack."""
+        self._inputs.give(frame, self._estimator)
+        estimate = self._estimator.estimate(frame, disparity)
+        if frame.camera is not None:
+            self._inputs.compare_extrinsics(frame.camera, self._estimator.offsets)
+        problems = self._inputs.problems()
+        if problems and estimate.state is not ScaleState.METRIC:
+            return replace(estimate, reason=f"{estimate.reason}; {problems}")
+        return estimate
+
+    def facts(self) -> dict[str, str]:
+        """What the sensors give and what became of their points, for the diagnostics."""
+        counts = self._estimator.counts
+        points = (
+            f"{counts.used} of {counts.given} used, {counts.refused} refused by their residual, "
+            f"{counts.saturated} on sky"
+        )
+        return {**self._inputs.facts(), "scale points": points}
+
+    def reset(self) -> None:
+        """Forget everything carried from earlier frames."""
+        self._estimator.reset()
+        self._inputs.forget_use()
+
+
+def _needs_tf(settings: Settings, name: str) -> bool:
+    """Whether a source takes anything from TF."""
+    if name != "ground":
+        return str(getattr(settings, name).extrinsics).strip() == FROM_TF
+    ground = settings.ground
+    from_imu = ground.direction == "imu" and ground.imu_extrinsics.strip() == FROM_TF
+    return ground.direction == "tf" or ground.height_m == 0.0 or from_imu

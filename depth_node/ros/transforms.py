@@ -1,0 +1,152 @@
+"""TF: `tf2_ros` where the distribution has it, else a buffer of our own that is fed by /tf."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+from rclpy.duration import Duration
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.time import Time
+from scipy.spatial.transform import Rotation
+
+from depth_node.geometry.transforms import (
+    Fault,
+    TransformBuffer,
+    TransformError,
+    Transforms,
+    rigid,
+)
+from depth_node.ros.wire import stamp_ns
+from depth_node.types import ArrayF64
+
+HISTORY = 100
+"""Messages on /tf that may wait for the executor, as in tf2_ros."""
+_log = logging.getLogger(__name__)
+
+
+class TransformListener:
+    """Answers look-ups from what it hears on /tf and /tf_static."""
+
+    def __init__(self, node: Node, message: type[Any]) -> None:
+        """Subscribe.
+
+        Args:
+            node: the node that subscribes.
+            message: `tf2_msgs.msg.TFMessage`.
+        """
+        self._buffer = TransformBuffer()
+        self._refused: set[str] = set()
+        moving = QoSProfile(depth=HISTORY, reliability=ReliabilityPolicy.RELIABLE)
+        static = QoSProfile(
+            depth=HISTORY,
+            reliability=ReliabilityPolicy.RELIABLE,
+            durability=DurabilityPolicy.TRANSIENT_LOCAL,
+        )
+        node.create_subscription(message, "/tf", self._on_moving, moving)
+        node.create_subscription(message, "/tf_static", self._on_static, static)
+
+    def lookup(self, target: str, source: str, stamp_ns: int, timeout_s: float = 0.0) -> ArrayF64:
+        """T_target_source at a time; see `Transforms`."""
+        return self._buffer.lookup(target, source, stamp_ns, timeout_s)
+
+    def _on_moving(self, msg: Any) -> None:
+        self._take(msg, static=False)
+
+    def _on_static(self, msg: Any) -> None:
+        self._take(msg, static=True)
+
+    def _take(self, msg: Any, *, static: bool) -> None:
+        for item in msg.transforms:
+            translation, quaternion = _numbers(item.transform)
+            try:
+                self._buffer.add(
+                    item.header.frame_id,
+                    item.child_frame_id,
+                    stamp_ns(item.header),
+                    translation,
+                    quaternion,
+                    static=static,
+                )
+            except TransformError as error:
+                if item.child_frame_id not in self._refused:
+                    _log.warning("TF: %s", error)
+                    self._refused.add(item.child_frame_id)
+
+
+class Tf2Transforms:
+    """Answers look-ups with tf2_ros."""
+
+    def __init__(self, node: Node, tf2_ros: Any) -> None:
+        """Listen.
+
+        Args:
+            node: the node that subscribes.
+            tf2_ros: the module.
+        """
+        self._tf2 = tf2_ros
+        self._buffer = tf2_ros.Buffer(node=node)
+        self._listener = tf2_ros.TransformListener(self._buffer, node)
+
+    def lookup(self, target: str, source: str, stamp_ns: int, timeout_s: float = 0.0) -> ArrayF64:
+        """T_target_source at a time; see `Transforms`."""
+        target, source = target.lstrip("/"), source.lstrip("/")
+        tf2 = self._tf2
+        try:
+            found = self._buffer.lookup_transform(
+                target, source, Time(nanoseconds=stamp_ns), Duration(seconds=timeout_s)
+            )
+        except tf2.LookupException as error:
+            raise TransformError(Fault.UNKNOWN_FRAME, _asked(target, source, error)) from error
+        except tf2.ConnectivityException as error:
+            raise TransformError(Fault.NOT_CONNECTED, _asked(target, source, error)) from error
+        except tf2.ExtrapolationException as error:
+            fault = Fault.TOO_OLD if "past" in str(error) else Fault.NOT_YET
+            raise TransformError(fault, _asked(target, source, error)) from error
+        except tf2.TransformException as error:
+            raise TransformError(Fault.INVALID, _asked(target, source, error)) from error
+        translation, quaternion = _numbers(found.transform)
+        return rigid(translation, Rotation.from_quat(quaternion))
+
+
+class NoTransforms:
+    """Stands in where no TF can be heard."""
+
+    def lookup(self, target: str, source: str, stamp_ns: int, timeout_s: float = 0.0) -> ArrayF64:
+        """Never finds one: the message names the cure.
+
+        Raises:
+            TransformError: always.
+        """
+        raise TransformError(
+            Fault.NO_TF,
+            f"where {source!r} is in {target!r} is to come from TF, but tf2_msgs is not installed "
+            "here: install it, or give the extrinsics as numbers",
+        )
+
+
+def listen(node: Node) -> Transforms:
+    """Listen to TF with what is installed, for as long as the node lives."""
+    try:
+        import tf2_ros
+    except ImportError:
+        pass
+    else:
+        return Tf2Transforms(node, tf2_ros)
+    try:
+        from tf2_msgs.msg import TFMessage
+    except ImportError:
+        return NoTransforms()
+    return TransformListener(node, TFMessage)
+
+
+def _asked(target: str, source: str, error: Exception) -> str:
+    return f"TF has no transform from {source!r} to {target!r}: {error}"
+
+
+def _numbers(transform: Any) -> tuple[ArrayF64, ArrayF64]:
+    """Translation (x, y, z) and quaternion (x, y, z, w) of a `geometry_msgs/Transform`."""
+    t, r = transform.translation, transform.rotation
+    return np.array([t.x, t.y, t.z]), np.array([r.x, r.y, r.z, r.w])

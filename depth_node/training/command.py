@@ -1,0 +1,177 @@
+"""`depth-node train`: from a committed yaml to a student in ONNX."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import sys
+import typing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from depth_node.training.loop import RunConfig
+    from depth_node.training.shards import ShardConfig
+
+
+class TrainError(RuntimeError):
+    """The training cannot be started; the message says what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """A whole training, as its yaml describes it.
+
+    Attributes:
+        name: of the network, kept in the ONNX file.
+        version: likewise.
+        data: the frames to render.
+        run: the training on them.
+    """
+
+    name: str
+    version: str
+    data: ShardConfig
+    run: RunConfig
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `depth-node train`."""
+    parser.add_argument(
+        "--config", type=Path, required=True, help="yaml of the run, such as config/student.yaml"
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("training_output"),
+        help="folder for frames, checkpoint, log and student.onnx; a run there is continued "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--workers", type=int, help="processes that render frames (default: one for each core)"
+    )
+    parser.add_argument("--threads", type=int, help="threads that train on a CPU")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    parser.add_argument("--steps", type=int, help="stop after this many steps of the run")
+    parser.add_argument("--render-only", action="store_true", help="render the frames, then stop")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Render, train and export; returns the process's exit code."""
+    # Threads that spin while they wait halve the speed when anything else runs on the machine.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    try:
+        student = _train(args)
+    except (TrainError, OSError, ValueError) as error:
+        print(f"depth-node train: {error}", file=sys.stderr)
+        return 1
+    if student is not None:
+        print(f"student written to {student}")
+    return 0
+
+
+def _train(args: argparse.Namespace) -> Path | None:
+    try:
+        import onnx  # noqa: F401 - the export at the very end must not be what finds it missing
+        import onnxscript  # noqa: F401
+        import torch
+    except ImportError as error:
+        raise TrainError(
+            f"training needs {error.name}, which is not installed: pip install 'depth_node[train]'"
+        ) from error
+    import cv2
+
+    from depth_node.training.export import export_student
+    from depth_node.training.loop import CheckpointError, train
+    from depth_node.training.shards import Frames, render_shards
+
+    settings = load_settings(args.config)
+    output: Path = args.output
+    shards = render_shards(settings.data, output / "frames", args.workers)
+    if args.render_only:
+        return None
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    cv2.setNumThreads(1)  # batches are prepared beside the training, on the same cores
+    # Denormal numbers, which small weights decay into, cost a hundred times the cycles.
+    torch.set_flush_denormal(True)
+    device = args.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    elif device == "cuda" and not torch.cuda.is_available():
+        raise TrainError("--device cuda: PyTorch sees no CUDA device here; use --device cpu")
+    log_file = output / "log.jsonl"
+
+    def log(step: int, losses: dict[str, float]) -> None:
+        with log_file.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps({"step": step, **losses}) + "\n")
+
+    try:
+        trainer = train(
+            settings.run,
+            Frames(shards),
+            output / "checkpoint.pt",
+            device=device,
+            stop_at=args.steps,
+            log=log,
+        )
+    except (CheckpointError, FloatingPointError) as error:
+        raise TrainError(str(error)) from error
+    path = output / "student.onnx"
+    export_student(trainer.averaged, path, name=settings.name, version=settings.version)
+    return path
+
+
+def load_settings(path: Path) -> Settings:
+    """Read a run's yaml.
+
+    Raises:
+        TrainError: the file is missing, is no yaml, has an unknown key or a value of a wrong type.
+    """
+    import yaml
+
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise TrainError(f"{path} does not exist; config/student.yaml is an example") from error
+    except yaml.YAMLError as error:
+        raise TrainError(f"{path} is not valid yaml: {error}") from error
+    from depth_node.training.loop import RunConfig
+    from depth_node.training.shards import ShardConfig
+
+    scope = {"ShardConfig": ShardConfig, "RunConfig": RunConfig}
+    return typing.cast("Settings", _build(Settings, tree, str(path), scope))
+
+
+def _build(kind: Any, value: Any, where: str, scope: dict[str, Any] | None = None) -> Any:
+    """Turn yaml's dictionaries and lists into the dataclasses and tuples that `kind` declares."""
+    if dataclasses.is_dataclass(kind):
+        if not isinstance(value, dict):
+            raise TrainError(f"{where}: expected a mapping, got {value!r}")
+        hints = typing.get_type_hints(kind, localns=scope)
+        unknown = set(value) - set(hints)
+        if unknown:
+            raise TrainError(
+                f"{where}: unknown key {sorted(map(str, unknown))[0]!r}; known: {sorted(hints)}"
+            )
+        parts = {k: _build(hints[k], v, f"{where}: {k}") for k, v in value.items()}
+        try:
+            return typing.cast("type", kind)(**parts)
+        except (TypeError, ValueError) as error:
+            raise TrainError(f"{where}: {error}") from error
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise TrainError(f"{where}: expected a list, got {value!r}")
+        return tuple(_build(arguments[0], v, f"{where}[{i}]") for i, v in enumerate(value))
+    if origin is typing.Literal:
+        if value not in arguments:
+            raise TrainError(f"{where}: expected one of {list(arguments)}, got {value!r}")
+        return value
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise TrainError(f"{where}: expected {kind.__name__}, got {value!r}")
+    return value

@@ -1,0 +1,248 @@
+"""The training loop: one process, exact resume, an exponential average of the weights to ship."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from depth_node.training.data import AugmentConfig, Batch, batches
+from depth_node.training.losses import LossConfig, student_loss
+from depth_node.training.network import NetworkConfig, Student, normalised
+from depth_node.training.replicas import Replicas
+from depth_node.training.shards import Frames
+
+Log = Callable[[int, dict[str, float]], None]
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint does not belong to this run; the message says what differs."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of the run at one image size.
+
+    Attributes:
+        steps: how many updates.
+        width: image width, pixels, a multiple of 32.
+        height: image height, pixels, a multiple of 32.
+        batch: images in a step.
+    """
+
+    steps: int
+    width: int
+    height: int
+    batch: int
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything about a run but its frames.
+
+    Attributes:
+        seed: of the weights, of the order of the frames and of every disturbance.
+        phases: run one after another under one learning-rate cycle; small images first are cheap.
+        network: what is trained.
+        loss: the weights of the losses.
+        augment: how frames are disturbed.
+        learning_rate: peak of the cycle.
+        weight_decay: of AdamW, on matrices and kernels only.
+        warmup: share of all steps in which the rate rises to its peak.
+        average: decay of the exponential average of the weights.
+        precision: `bf16` computes convolutions in bfloat16, `fp32` nothing.
+        replicas: networks that each take a share of the batch in a thread of their own; on a CPU
+            as many as there are cores, on a GPU one.
+        checkpoint_every: steps between checkpoints.
+    """
+
+    seed: int = 0
+    phases: tuple[Phase, ...] = (Phase(1000, 256, 192, 32),)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    learning_rate: float = 3e-3
+    weight_decay: float = 0.02
+    warmup: float = 0.05
+    average: float = 0.998
+    precision: Literal["bf16", "fp32"] = "bf16"
+    replicas: int = 1
+    checkpoint_every: int = 250
+
+    @property
+    def steps(self) -> int:
+        """Updates in the whole run."""
+        return sum(phase.steps for phase in self.phases)
+
+    def plan(self, start: int = 0) -> Iterator[tuple[int, tuple[int, int], int]]:
+        """Yield (step, (width, height), images in the batch) from step `start` on."""
+        first = 0
+        for phase in self.phases:
+            for step in range(max(first, start), first + phase.steps):
+                yield step, (phase.width, phase.height), phase.batch
+            first += phase.steps
+
+
+def learning_rate(config: RunConfig, step: int) -> float:
+    """One cycle: a linear rise, then half a cosine down to nearly nothing."""
+    progress = (step + 0.5) / config.steps
+    if progress < config.warmup:
+        return config.learning_rate * progress / config.warmup
+    fall = (progress - config.warmup) / (1 - config.warmup)
+    return config.learning_rate * (0.005 + 0.995 * 0.5 * (1 + math.cos(math.pi * fall)))
+
+
+class Trainer:
+    """The state of a run.
+
+    Attributes:
+        config: the run.
+        step: updates done.
+        model: the weights in training.
+        averaged: their exponential average, batch statistics included; this is what is shipped.
+    """
+
+    def __init__(self, config: RunConfig, device: str = "cpu") -> None:
+        torch.manual_seed(config.seed)
+        self.config = config
+        self.step = 0
+        self.device = torch.device(device)
+        self.model = Student(config.network)
+        self.model.to(device=self.device, memory_format=torch.channels_last)
+        self.averaged = copy.deepcopy(self.model).requires_grad_(False)
+        kernels = [p for p in self.model.parameters() if p.ndim > 1]
+        vectors = [p for p in self.model.parameters() if p.ndim <= 1]
+        groups = [
+            {"params": kernels, "weight_decay": config.weight_decay},
+            {"params": vectors, "weight_decay": 0.0},
+        ]
+        self._replicas = Replicas(self.model, config.replicas)
+        self.optimiser = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98))
+
+    def update(self, batch: Batch) -> dict[str, Tensor]:
+        """Take one step on a batch and return the losses, detached."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate(self.config, self.step)
+        image = normalised(torch.from_numpy(batch.image).to(self.device))
+        target = torch.from_numpy(batch.disparity).to(self.device)
+        valid = torch.isfinite(target) & (target >= 0)
+        target = target.nan_to_num()
+        reduced = self.config.precision == "bf16"
+
+        def loss(model: nn.Module, part: slice) -> dict[str, Tensor]:
+            model.train()
+            with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=reduced):
+                prediction = model(image[part])
+            return student_loss(prediction, target[part], valid[part], self.config.loss)
+
+        self.optimiser.zero_grad(set_to_none=True)
+        losses = self._replicas.backward(len(image), loss)
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimiser.step()
+        self._average()
+        self.step += 1
+        return losses
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        # Early on the average follows quickly, or it would remember the random start for long.
+        decay = min(self.config.average, (1 + self.step) / (10 + self.step))
+        for mean, now in zip(
+            self.averaged.state_dict().values(), self.model.state_dict().values(), strict=True
+        ):
+            if mean.is_floating_point():
+                mean.lerp_(now, 1 - decay)
+            else:
+                mean.copy_(now)
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint; it replaces the old one only when it is complete."""
+        state = {
+            "config": repr(self.config),
+            "step": self.step,
+            "model": self.model.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        torch.save(state, partial)
+        partial.replace(path)
+
+    def restore(self, path: Path) -> None:
+        """Continue from a checkpoint.
+
+        Raises:
+            CheckpointError: it was written by a run with another configuration.
+        """
+        state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
+        if state["config"] != repr(self.config):
+            raise CheckpointError(
+                f"{path} was written with another configuration; give another output folder or "
+                f"remove it.\n  it has: {state['config']}\n  now:    {self.config!r}"
+            )
+        self.model.load_state_dict(state["model"])
+        self.averaged.load_state_dict(state["averaged"])
+        self._replicas.share_statistics()
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.step = int(state["step"])
+
+
+def train(
+    config: RunConfig,
+    frames: Frames,
+    checkpoint: Path,
+    *,
+    device: str = "cpu",
+    stop_at: int | None = None,
+    log: Log | None = None,
+) -> Trainer:
+    """Run, or continue, a training to its end.
+
+    Args:
+        config: the run.
+        frames: what to train on.
+        checkpoint: file to continue from where it exists, and to write regularly.
+        device: `cpu` or `cuda`.
+        stop_at: end after this many steps of the whole run, as an interruption would.
+        log: called with (step, mean losses since the last call) every 50 steps.
+
+    Raises:
+        CheckpointError: the checkpoint belongs to another run.
+        FloatingPointError: the loss is no longer finite.
+    """
+    trainer = Trainer(config, device)
+    if checkpoint.exists():
+        trainer.restore(checkpoint)
+    end = config.steps if stop_at is None else min(stop_at, config.steps)
+    recent: dict[str, float] = {}
+    since, began = 0, time.monotonic()
+    plan = (item for item in config.plan(trainer.step) if item[0] < end)
+    with tqdm(total=config.steps, initial=trainer.step, unit="step", desc="training") as bar:
+        for batch in batches(frames, config.augment, config.seed, plan):
+            for name, loss in trainer.update(batch).items():
+                recent[name] = recent.get(name, 0.0) + float(loss)
+            since += 1
+            bar.update()
+            if not math.isfinite(recent["total"]):
+                raise FloatingPointError(
+                    f"the loss is not finite at step {trainer.step}: lower learning_rate"
+                )
+            if trainer.step % 50 == 0 or trainer.step == end:
+                means = {name: value / since for name, value in recent.items()}
+                means["images_per_s"] = since * len(batch.image) / (time.monotonic() - began)
+                bar.set_postfix({name: f"{value:.3f}" for name, value in means.items()})
+                if log is not None:
+                    log(trainer.step, means)
+                recent, since, began = {}, 0, time.monotonic()
+            if trainer.step % config.checkpoint_every == 0 or trainer.step == end:
+                trainer.save(checkpoint)
+    return trainer

@@ -1,0 +1,150 @@
+"""What the student is trained on: affine-invariant disparity, its edges, and its logarithm.
+
+All functions take B x H x W float32 tensors. `target` is inverse depth in any unit, 0 in the sky;
+`valid` is boolean and excludes pixels without ground truth.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+EPSILON = 1e-6
+LOG_OFFSET = 0.05
+"""Offset of the logarithm, in units of the image's mean disparity; sky stays finite with it."""
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weights of the terms.
+
+    Attributes:
+        gradient: multi-scale gradient matching; the affine-invariant term has weight 1.
+        logarithm: scale-invariant error in log disparity.
+        scales: resolutions of the gradient matching, each half of the one before.
+        trim: share of each image's worst pixels that the pixel-wise terms ignore.
+    """
+
+    gradient: float = 2.0
+    logarithm: float = 0.5
+    scales: int = 4
+    trim: float = 0.1
+
+
+def normalise(values: Tensor, valid: Tensor) -> Tensor:
+    """Remove each image's median and divide by its mean absolute deviation.
+
+    The gauge of MiDaS (Ranftl et al., TPAMI 2022, eq. 5 and 6) and Depth Anything: two images that
+    differ by a positive scale and a shift become equal.
+
+    Args:
+        values: B x H x W float32.
+        valid: B x H x W bool; images without a valid pixel come out as zero.
+
+    Returns:
+        B x H x W float32, zero where not valid.
+    """
+    flat = values.flatten(1)
+    known = valid.flatten(1)
+    median = flat.masked_fill(~known, float("nan")).nanmedian(dim=1, keepdim=True).values
+    centred = torch.where(known, flat - median.nan_to_num(), 0.0)
+    count = known.sum(dim=1, keepdim=True).clamp(min=1)
+    deviation = centred.abs().sum(dim=1, keepdim=True) / count
+    return (centred / deviation.clamp(min=EPSILON)).view_as(values)
+
+
+def trimmed_mean(error: Tensor, valid: Tensor, trim: float) -> Tensor:
+    """Average each image's errors without its worst share, then average the images.
+
+    Args:
+        error: B x H x W float32, non-negative.
+        valid: B x H x W bool.
+        trim: share in [0, 1) of the valid pixels to leave out.
+    """
+    known = valid.flatten(1)
+    flat = torch.where(known, error.flatten(1), 0.0)
+    if trim > 0:
+        # A sort of every pixel would cost as much as the network: a sample gives the quantile.
+        sample = torch.where(known, flat.detach(), float("nan"))[:, :: _stride(flat.shape[1])]
+        limit = sample.nanquantile(1.0 - trim, dim=1, keepdim=True)
+        known = known & (flat <= limit)
+        flat = torch.where(known, flat, 0.0)
+    return (flat.sum(dim=1) / known.sum(dim=1).clamp(min=1)).mean()
+
+
+def _stride(pixels: int) -> int:
+    """Odd, so that it visits every column and row parity; 1 for images of up to 2048 pixels."""
+    return max(pixels // 2048, 1) | 1
+
+
+def gradient_matching(difference: Tensor, valid: Tensor, scales: int) -> Tensor:
+    """Penalise the gradient of the normalised difference at several resolutions.
+
+    Li and Snavely, MegaDepth (CVPR 2018), eq. 4, as MiDaS uses it: it makes edges sharp and puts
+    them where the ground truth has them.
+
+    Args:
+        difference: B x H x W float32, normalised prediction minus normalised target.
+        valid: B x H x W bool.
+        scales: number of resolutions; each takes every second pixel of the one before.
+    """
+    total = difference.new_zeros(())
+    for scale in range(scales):
+        step = 2**scale
+        d, v = difference[:, ::step, ::step], valid[:, ::step, ::step]
+        across = (d[:, :, 1:] - d[:, :, :-1]).abs() * (v[:, :, 1:] & v[:, :, :-1])
+        down = (d[:, 1:] - d[:, :-1]).abs() * (v[:, 1:] & v[:, :-1])
+        total = total + (across.sum() + down.sum()) / v.sum().clamp(min=1)
+    return total
+
+
+def log_error(prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+    """Absolute error of log disparity after dividing both by their means over what is not sky.
+
+    Relative depth error counts at every distance alike, while the affine-invariant term hardly
+    sees what is far. It also ties the shift, so that 0 means far away in every image, sky included.
+
+    Args:
+        prediction: B x H x W float32, disparity before the ReLU.
+        target: B x H x W float32, inverse depth, 0 in the sky.
+        valid: B x H x W bool.
+
+    Returns:
+        B x H x W float32, zero where not valid.
+    """
+    surface = valid & (target > 0)
+    count = surface.sum(dim=(1, 2), keepdim=True).clamp(min=1)
+
+    def logarithm(values: Tensor) -> Tensor:
+        mean = (functional.relu(values) * surface).sum(dim=(1, 2), keepdim=True) / count
+        return (functional.relu(values) / mean.clamp(min=EPSILON) + LOG_OFFSET).log()
+
+    return (logarithm(prediction) - logarithm(target)).abs() * valid
+
+
+def student_loss(
+    prediction: Tensor, target: Tensor, valid: Tensor, config: LossConfig
+) -> dict[str, Tensor]:
+    """Compute every term and their weighted sum.
+
+    Args:
+        prediction: B x 1 x H x W float32, disparity before the ReLU.
+        target: B x H x W float32, inverse depth, 0 in the sky.
+        valid: B x H x W bool.
+        config: the weights.
+
+    Returns:
+        Scalars: `total`, `affine`, `gradient`, `logarithm`.
+    """
+    raw = prediction.squeeze(1).float()
+    # Sky saturates at zero: there the network may go as far below as it likes.
+    shown = torch.where(target > 0, raw, functional.relu(raw))
+    difference = normalise(shown, valid) - normalise(target, valid)
+    affine = trimmed_mean(difference.abs(), valid, config.trim)
+    gradient = gradient_matching(difference, valid, config.scales)
+    logarithm = trimmed_mean(log_error(raw, target, valid), valid, config.trim)
+    total = affine + config.gradient * gradient + config.logarithm * logarithm
+    return {"total": total, "affine": affine, "gradient": gradient, "logarithm": logarithm}

@@ -1,0 +1,197 @@
+"""The student: a mobile encoder with a light decoder, at most two million parameters.
+
+The encoder is built from the blocks of MobileNetV4 (Qin et al., ECCV 2024): fused inverted
+bottlenecks where the image is large, universal inverted bottlenecks with depthwise convolutions
+where it is small. The decoder adds the encoder's features back in on the way up (U-Net,
+Ronneberger et al. 2015) and is as thin as FastDepth's (Wofk et al., ICRA 2019). Every operator is
+a convolution, a ReLU, an addition, a nearest upsampling or a depth-to-space: ONNX, TensorRT and
+OpenVINO run all of them without a plug-in, and batch normalisation disappears into the
+convolutions at export.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+"""Mean and deviation of RGB in 0..1 that the field normalises with (those of ImageNet)."""
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """The size of a student.
+
+    Attributes:
+        width: input width in pixels, a multiple of 32.
+        height: input height in pixels, a multiple of 32.
+        channels: feature channels at 1/2, 1/4, 1/8, 1/16 and 1/32 of the input.
+        blocks: residual blocks at 1/8, 1/16 and 1/32, after the one that reduces.
+        decoder: channels of the decoder at 1/2, 1/4, 1/8, 1/16 and 1/32.
+    """
+
+    width: int = 256
+    height: int = 192
+    channels: tuple[int, ...] = (16, 32, 64, 112, 192)
+    blocks: tuple[int, ...] = (2, 4, 4)
+    decoder: tuple[int, ...] = (16, 24, 40, 64, 96)
+
+    def __post_init__(self) -> None:
+        for name, pixels in (("width", self.width), ("height", self.height)):
+            if pixels < 32 or pixels % 32:
+                raise ValueError(f"network.{name} is {pixels}; it must be a multiple of 32 pixels")
+        for name, numbers, count in (
+            ("channels", self.channels, 5),
+            ("blocks", self.blocks, 3),
+            ("decoder", self.decoder, 5),
+        ):
+            if len(numbers) != count:
+                raise ValueError(f"network.{name} has {len(numbers)} numbers; it needs {count}")
+
+
+class ConvNorm(nn.Sequential):
+    """Convolution, batch normalisation and, where `activate`, a ReLU; keeps or divides the size."""
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int = 1,
+        stride: int = 1,
+        groups: int = 1,
+        activate: bool = True,
+    ) -> None:
+        padding = kernel // 2
+        layers: list[nn.Module] = [
+            nn.Conv2d(inputs, outputs, kernel, stride, padding, groups=groups, bias=False),
+            nn.BatchNorm2d(outputs, momentum=0.03),
+        ]
+        if activate:
+            layers.append(nn.ReLU(inplace=True))
+        super().__init__(*layers)
+
+
+class FusedBottleneck(nn.Module):
+    """Full 3x3 convolution that expands, 1x1 that projects (EfficientNetV2, Tan and Le 2021)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, expansion: int) -> None:
+        super().__init__()
+        hidden = inputs * expansion
+        self.layers = nn.Sequential(
+            ConvNorm(inputs, hidden, 3, stride), ConvNorm(hidden, outputs, activate=False)
+        )
+        self.residual = stride == 1 and inputs == outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map B x inputs x H x W to B x outputs x H/stride x W/stride."""
+        y: Tensor = self.layers(x)
+        return x + y if self.residual else y
+
+
+class UniversalBottleneck(nn.Module):
+    """MobileNetV4's block: depthwise, 1x1 expansion, depthwise with the stride, 1x1 projection."""
+
+    def __init__(
+        self, inputs: int, outputs: int, stride: int, expansion: int, middle: bool = True
+    ) -> None:
+        """Build the block; `middle` leaves the second depthwise convolution out when false."""
+        super().__init__()
+        hidden = inputs * expansion
+        layers: list[nn.Module] = [
+            ConvNorm(inputs, inputs, 3, groups=inputs, activate=False),
+            ConvNorm(inputs, hidden),
+        ]
+        if middle:
+            layers.append(ConvNorm(hidden, hidden, 3, stride, groups=hidden))
+        layers.append(ConvNorm(hidden, outputs, activate=False))
+        self.layers = nn.Sequential(*layers)
+        self.residual = stride == 1 and inputs == outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map B x inputs x H x W to B x outputs x H/stride x W/stride."""
+        y: Tensor = self.layers(x)
+        return x + y if self.residual else y
+
+
+class DecoderStage(nn.Module):
+    """Upsample the coarser features twice, add the encoder's, mix with one depthwise block."""
+
+    def __init__(self, coarse: int, skip: int, outputs: int) -> None:
+        super().__init__()
+        self.reduce = ConvNorm(coarse, outputs, activate=False)
+        self.lateral = ConvNorm(skip, outputs, activate=False)
+        self.mix = UniversalBottleneck(outputs, outputs, 1, 2, middle=False)
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        """Map B x coarse x h x w and B x skip x 2h x 2w to B x outputs x 2h x 2w."""
+        up = functional.interpolate(self.reduce(x), scale_factor=2.0, mode="nearest")
+        y: Tensor = self.mix(functional.relu(up + self.lateral(skip)))
+        return y
+
+
+class Student(nn.Module):
+    """Relative disparity from one normalised image.
+
+    Takes B x 3 x H x W float32, RGB, normalised by `normalised`; gives
+    B x 1 x H x W float32. The values are disparity *before* the final ReLU, so that the losses see
+    a gradient where the output is about to saturate; the exported graph applies the ReLU.
+    """
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        c, n, d = config.channels, config.blocks, config.decoder
+        self.encoder = nn.ModuleList(
+            [
+                ConvNorm(3, c[0], 3, 2),
+                FusedBottleneck(c[0], c[1], 2, 4),
+                nn.Sequential(
+                    FusedBottleneck(c[1], c[2], 2, 3),
+                    *[UniversalBottleneck(c[2], c[2], 1, 3) for _ in range(n[0])],
+                ),
+                _stage(c[2], c[3], n[1]),
+                _stage(c[3], c[4], n[2]),
+            ]
+        )
+        self.neck = ConvNorm(c[4], d[4], activate=False)
+        self.decoder = nn.ModuleList(DecoderStage(d[i + 1], c[i], d[i]) for i in reversed(range(4)))
+        self.head = nn.Conv2d(d[0], 4, 3, padding=1)
+        # Start above zero, or the ReLU would hide half of the pixels from the first updates.
+        nn.init.constant_(self.head.bias, 1.0)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Predict B x 1 x H x W disparity (before the ReLU) from B x 3 x H x W."""
+        features = []
+        x = image
+        for stage in self.encoder:
+            x = stage(x)
+            features.append(x)
+        x = self.neck(features.pop())
+        for stage in self.decoder:
+            x = stage(x, features.pop())
+        return functional.pixel_shuffle(self.head(x), 2)
+
+
+def normalised(image: Tensor) -> Tensor:
+    """Turn B x H x W x 3 uint8 RGB into the student's input, B x 3 x H x W float32."""
+    mean = torch.tensor(MEAN, device=image.device)
+    deviation = torch.tensor(STD, device=image.device)
+    # The permutation of an interleaved image is what PyTorch calls channels-last: no copy.
+    return ((image.float() / 255 - mean) / deviation).permute(0, 3, 1, 2)
+
+
+def _stage(inputs: int, outputs: int, blocks: int) -> nn.Sequential:
+    """Halve the size, then refine."""
+    return nn.Sequential(
+        UniversalBottleneck(inputs, outputs, 2, 4),
+        *[UniversalBottleneck(outputs, outputs, 1, 3) for _ in range(blocks)],
+    )
+
+
+def parameter_count(module: nn.Module) -> int:
+    """Count the trainable numbers of a module."""
+    return sum(p.numel() for p in module.parameters() if p.requires_grad)

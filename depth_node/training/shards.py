@@ -1,0 +1,181 @@
+"""Rendered frames on disk: written once by all cores, read by every epoch.
+
+A shard is a folder of two arrays, `image.npy` (N x H x W x 3 uint8, RGB) and `disparity.npy`
+(N x H x W float16, 1/m, 0 in the sky). Which frame a shard holds depends on its seed alone, so a
+rendering that was interrupted continues where it stopped and two machines render the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+import depth_node.world
+from depth_node.types import ArrayF32, ImageU8
+
+DisparityF16 = NDArray[np.float16]
+
+
+@dataclass(frozen=True)
+class ShardConfig:
+    """What is rendered.
+
+    Attributes:
+        frames: how many.
+        width: stored width, pixels.
+        height: stored height, pixels.
+        first_seed: the world's seed of the first scene; scene i has `first_seed + i`.
+        views: frames of each scene; building a scene costs as much as several views of it.
+        aspects: width over height of the virtual camera; a scene takes one by its seed, is rendered
+            with as many rays as the stored size has pixels, and is squeezed into the stored size,
+            as the student's input is.
+        per_shard: frames in one shard, a multiple of `views`.
+    """
+
+    frames: int = 20_000
+    width: int = 256
+    height: int = 192
+    first_seed: int = 0
+    views: int = 4
+    aspects: tuple[float, ...] = (4 / 3, 4 / 3, 4 / 3, 16 / 9, 3.3)
+    per_shard: int = 200
+
+    def __post_init__(self) -> None:
+        for name in ("frames", "width", "height", "views", "per_shard"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"data.{name} is {getattr(self, name)}; it must be positive")
+        if self.per_shard % self.views:
+            raise ValueError(f"data.per_shard must be a multiple of data.views ({self.views})")
+
+
+def render_scene(config: ShardConfig, seed: int) -> Iterator[tuple[ImageU8, ArrayF32]]:
+    """Render the views of one scene.
+
+    Yields:
+        HxWx3 uint8 RGB and HxW float32 disparity in 1/m, 0 in the sky, at the stored size.
+    """
+    rng = np.random.default_rng([seed, 0x5AD])
+    aspect = config.aspects[int(rng.integers(len(config.aspects)))]
+    width = round((config.width * config.height * aspect) ** 0.5)
+    size = (config.width, config.height)
+    for view, metres in depth_node.world.samples(seed, config.views, width, round(width / aspect)):
+        image = cv2.resize(view, size, interpolation=cv2.INTER_LINEAR)
+        # Averaged disparities would place surfaces in mid-air at every edge: take the nearest.
+        depth = np.asarray(cv2.resize(metres, size, interpolation=cv2.INTER_NEAREST_EXACT))
+        with np.errstate(divide="ignore"):
+            disparity = np.where(np.isfinite(depth), 1.0 / depth, 0.0)
+        yield np.asarray(image, np.uint8), disparity.astype(np.float32)
+
+
+def render_shard(config: ShardConfig, number: int, folder: Path) -> Path:
+    """Render shard `number` into `folder` and return its path; it appears whole or not at all."""
+    first = number * config.per_shard
+    count = min(config.per_shard, config.frames - first)
+    images = np.empty((count, config.height, config.width, 3), np.uint8)
+    disparities = np.empty((count, config.height, config.width), np.float16)
+    for i in range(0, count, config.views):
+        scene = render_scene(config, config.first_seed + (first + i) // config.views)
+        for j, (image, disparity) in zip(range(i, count), scene, strict=False):
+            images[j], disparities[j] = image, disparity
+    partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder))
+    np.save(partial / "image.npy", images)
+    np.save(partial / "disparity.npy", disparities)
+    target = folder / f"{number:05d}"
+    try:
+        partial.rename(target)
+    except OSError:  # another process was faster, with the same content
+        shutil.rmtree(partial)
+        if not target.is_dir():
+            raise
+    return target
+
+
+def shard_folder(config: ShardConfig, root: Path) -> Path:
+    """Name the folder of a configuration; another world or another setting gives another name."""
+    digest = hashlib.sha256(repr(config).encode())
+    for source in sorted(Path(depth_node.world.__file__).parent.rglob("*.py")):
+        digest.update(source.read_bytes())
+    return root / f"world-{digest.hexdigest()[:12]}"
+
+
+def render_shards(config: ShardConfig, root: Path, workers: int | None = None) -> list[Path]:
+    """Render whatever is missing, with a progress bar, and return all shards in order.
+
+    Args:
+        config: what to render.
+        root: folder under which the configuration's own folder is made.
+        workers: processes; None takes one for each core.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    folder = shard_folder(config, root)
+    folder.mkdir(parents=True, exist_ok=True)
+    for left_over in folder.glob(".partial-*"):
+        shutil.rmtree(left_over)
+    numbers = range(-(-config.frames // config.per_shard))
+    paths = [folder / f"{number:05d}" for number in numbers]
+    missing = [number for number in numbers if not paths[number].is_dir()]
+    if not missing:
+        return paths
+    workers = min(workers or os.cpu_count() or 1, len(missing))
+    with tqdm(total=config.frames, unit="frame", desc="rendering the world") as bar:
+        bar.update((len(paths) - len(missing)) * config.per_shard)
+        for _ in _in_processes(config, missing, folder, workers):
+            bar.update(config.per_shard)
+    return paths
+
+
+def _in_processes(
+    config: ShardConfig, numbers: Sequence[int], folder: Path, workers: int
+) -> Iterator[Path]:
+    """Render shards and yield each when it is there; one worker needs no process of its own."""
+    if workers == 1:
+        yield from (render_shard(config, number, folder) for number in numbers)
+        return
+    # A fork would copy the locks of the ray caster's and of PyTorch's threads, held or not.
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        for future in as_completed(
+            [pool.submit(render_shard, config, number, folder) for number in numbers]
+        ):
+            yield future.result()
+
+
+class Frames:
+    """All frames of some shards, read from disk on demand (memory-mapped).
+
+    Attributes:
+        count: number of frames.
+    """
+
+    def __init__(self, shards: Sequence[Path]) -> None:
+        """Open the shards.
+
+        Raises:
+            FileNotFoundError: a shard is missing or incomplete.
+            ValueError: there is no shard.
+        """
+        if not shards:
+            raise ValueError("no shards to train on: render some first")
+        self._images = [np.load(path / "image.npy", mmap_mode="r") for path in shards]
+        self._disparities = [np.load(path / "disparity.npy", mmap_mode="r") for path in shards]
+        self._ends = np.cumsum([len(images) for images in self._images])
+        self.count = int(self._ends[-1])
+
+    def __getitem__(self, index: int) -> tuple[ImageU8, DisparityF16]:
+        """HxWx3 uint8 RGB and HxW float16 disparity (1/m, 0 is sky) of one frame, read-only."""
+        shard = int(np.searchsorted(self._ends, index, side="right"))
+        within = index - (int(self._ends[shard - 1]) if shard else 0)
+        return self._images[shard][within], self._disparities[shard][within]

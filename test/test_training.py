@@ -1,0 +1,333 @@
+"""The training pipeline: data, losses, loop, export, command."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+torch = pytest.importorskip("torch", reason="training needs PyTorch (extra [train])")
+pytest.importorskip("onnx", reason="the export needs onnx (extra [train])")
+
+from depth_node.training import command, export, losses  # noqa: E402
+from depth_node.training.data import AugmentConfig, make_batch  # noqa: E402
+from depth_node.training.loop import (  # noqa: E402
+    CheckpointError,
+    Phase,
+    RunConfig,
+    Trainer,
+    learning_rate,
+    train,
+)
+from depth_node.training.network import (  # noqa: E402
+    NetworkConfig,
+    Student,
+    normalised,
+    parameter_count,
+)
+from depth_node.training.replicas import Replicas  # noqa: E402
+from depth_node.training.shards import Frames, ShardConfig, render_shards  # noqa: E402
+
+TINY = NetworkConfig(
+    width=64, height=64, channels=(8, 8, 16, 16, 24), blocks=(1, 1, 1), decoder=(8, 8, 8, 8, 16)
+)
+RUN = RunConfig(
+    phases=(Phase(16, 32, 32, 4), Phase(14, 64, 64, 4)),
+    network=TINY,
+    learning_rate=5e-3,
+    checkpoint_every=7,
+    precision="fp32",
+)
+
+
+@pytest.fixture(scope="session")
+def frames(tmp_path_factory) -> Frames:
+    config = ShardConfig(frames=12, width=64, height=48, views=6, per_shard=6)
+    return Frames(render_shards(config, tmp_path_factory.mktemp("shards"), workers=1))
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def trained_norms(student: Student) -> Student:
+    """Give batch norms statistics as a training leaves them, or folding would be trivial."""
+    generator = torch.Generator().manual_seed(3)
+    student.train()
+    with torch.no_grad():
+        for _ in range(3):
+            image = torch.rand((2, 3, 64, 64), generator=generator)
+            student(image)
+    return student.eval()
+
+
+# --- losses ---------------------------------------------------------------------------------------
+
+
+@given(scale=st.floats(0.05, 20), shift=st.floats(-5, 5), seed=st.integers(0, 50))
+@settings(deadline=None, max_examples=30)
+def test_the_affine_gauge_of_the_prediction_does_not_matter(scale, shift, seed):
+    generator = torch.Generator().manual_seed(seed)
+    target = torch.rand((2, 24, 32), generator=generator, dtype=torch.float64) + 0.1
+    prediction = torch.rand((2, 24, 32), generator=generator, dtype=torch.float64)
+    valid = torch.rand((2, 24, 32), generator=generator) > 0.2
+    reference = losses.normalise(target, valid)
+
+    def terms(values):
+        difference = losses.normalise(values, valid) - reference
+        return (
+            losses.trimmed_mean(difference.abs(), valid, 0.1),
+            losses.gradient_matching(difference, valid, 4),
+        )
+
+    torch.testing.assert_close(terms(scale * prediction + shift), terms(prediction))
+    assert all(float(term) < 1e-9 for term in terms(scale * target + shift))
+
+
+@given(scale=st.floats(0.05, 20))
+@settings(deadline=None, max_examples=20)
+def test_the_logarithmic_term_ignores_scale_but_sees_shift(scale):
+    target = torch.rand((2, 24, 32), dtype=torch.float64) + 0.1
+    valid = torch.ones_like(target, dtype=torch.bool)
+    assert losses.log_error(scale * target, target, valid).max() < 1e-9
+    assert losses.log_error(target + 1, target, valid).mean() > 0.01
+
+
+def test_the_worst_tenth_of_the_pixels_does_not_count():
+    error = torch.zeros((1, 20, 50))
+    error[0, :1] = 100.0  # 5% outliers
+    error[0, 1:] = 1.0
+    valid = torch.ones_like(error, dtype=torch.bool)
+    assert losses.trimmed_mean(error, valid, 0.1) == pytest.approx(1.0)
+    assert losses.trimmed_mean(error, valid, 0.0) == pytest.approx(5.95)
+
+
+def test_sky_may_saturate_as_deep_as_it_likes():
+    target = torch.rand((1, 32, 32)) + 0.2
+    target[:, :8] = 0
+    valid = torch.ones_like(target, dtype=torch.bool)
+    prediction = target[:, None].clone()
+    shallow = losses.student_loss(prediction, target, valid, losses.LossConfig())
+    prediction[:, :, :8] = -50
+    deep = losses.student_loss(prediction, target, valid, losses.LossConfig())
+    assert float(deep["total"]) == pytest.approx(float(shallow["total"]), abs=1e-6)
+    prediction[:, :, :8] = 0.5
+    near = losses.student_loss(prediction, target, valid, losses.LossConfig())
+    assert float(near["total"]) > float(shallow["total"]) + 0.1
+
+
+def test_pixels_without_ground_truth_have_no_gradient():
+    target = torch.rand((2, 16, 16)) + 0.1
+    valid = torch.ones_like(target, dtype=torch.bool)
+    valid[:, 4:9, 4:9] = False
+    prediction = torch.rand((2, 1, 16, 16), requires_grad=True)
+    losses.student_loss(prediction, target, valid, losses.LossConfig())["total"].backward()
+    assert prediction.grad is not None
+    assert torch.isfinite(prediction.grad).all()
+    assert float(prediction.grad[:, 0, 4:9, 4:9].abs().max()) == 0
+
+
+def test_an_image_without_ground_truth_gives_zero_not_nan():
+    prediction = torch.rand((1, 1, 16, 16), requires_grad=True)
+    empty = torch.zeros((1, 16, 16), dtype=torch.bool)
+    total = losses.student_loss(prediction, torch.ones(1, 16, 16), empty, losses.LossConfig())
+    total["total"].backward()
+    assert float(total["total"]) == 0
+    assert torch.isfinite(prediction.grad).all()
+
+
+# --- network --------------------------------------------------------------------------------------
+
+
+def test_the_default_student_stays_within_its_budget():
+    student = Student(NetworkConfig())
+    assert parameter_count(student) <= 2_000_000
+    with torch.no_grad():
+        out = student.eval()(torch.zeros(1, 3, 96, 160))
+    assert out.shape == (1, 1, 96, 160)
+
+
+@pytest.mark.parametrize("wrong", [{"width": 100}, {"channels": (8, 8)}, {"decoder": (8,) * 4}])
+def test_impossible_networks_are_refused(wrong):
+    with pytest.raises(ValueError, match=f"network.{next(iter(wrong))}"):
+        NetworkConfig(**wrong)
+
+
+# --- loop -----------------------------------------------------------------------------------------
+
+
+def test_the_loss_falls(frames, tmp_path):
+    history = {}
+    config = dataclasses.replace(
+        RUN, phases=(Phase(100, 32, 32, 6),), augment=AugmentConfig(zoom=0.9, colour=0.2)
+    )
+    train(config, frames, tmp_path / "c.pt", log=lambda step, means: history.update({step: means}))
+    assert sorted(history) == [50, 100]
+    assert history[100]["total"] < 0.85 * history[50]["total"]
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_a_resumed_run_ends_with_the_same_bits(frames, tmp_path, replicas):
+    run = dataclasses.replace(RUN, replicas=replicas)
+    whole = train(run, frames, tmp_path / "whole.pt")
+    train(run, frames, tmp_path / "parts.pt", stop_at=11)
+    train(run, frames, tmp_path / "parts.pt", stop_at=19)
+    parts = train(run, frames, tmp_path / "parts.pt")
+    assert whole.step == parts.step == 30
+    for one, other in ((whole.model, parts.model), (whole.averaged, parts.averaged)):
+        for name, value in one.state_dict().items():
+            assert torch.equal(value, other.state_dict()[name]), name
+
+
+def test_replicas_take_the_mean_gradient_of_their_shares():
+    torch.manual_seed(0)
+    model = torch.nn.Conv2d(3, 2, 3)  # without batch norm the shares do not matter
+    image = torch.rand(5, 3, 8, 8)
+
+    def loss(network, part):
+        return {"total": network(image[part]).square().mean()}
+
+    expected = loss(model, slice(0, 5))["total"]
+    expected.backward()
+    gradient = model.weight.grad.clone()
+    model.zero_grad()
+    total = Replicas(model, 2).backward(5, loss)["total"]
+    torch.testing.assert_close(total, expected.detach())
+    torch.testing.assert_close(model.weight.grad, gradient)
+
+
+def test_a_checkpoint_of_another_run_is_refused(frames, tmp_path):
+    train(RUN, frames, tmp_path / "c.pt", stop_at=1)
+    other = dataclasses.replace(RUN, learning_rate=1e-4)
+    with pytest.raises(CheckpointError, match="another configuration"):
+        train(other, frames, tmp_path / "c.pt")
+
+
+def test_the_learning_rate_is_one_cycle():
+    rates = [learning_rate(RUN, step) for step in range(RUN.steps)]
+    peak = int(np.argmax(rates))
+    assert 0 < peak < 0.2 * RUN.steps
+    assert max(rates) <= RUN.learning_rate
+    assert rates[-1] < 0.02 * RUN.learning_rate
+    assert all(a >= b for a, b in zip(rates[peak:], rates[peak + 1 :], strict=False))
+
+
+def test_mixed_precision_trains_too(frames):
+    trainer = Trainer(dataclasses.replace(RUN, precision="bf16"))
+    batch = make_batch(frames, RUN.augment, 0, 0, (32, 32), 4)
+    assert np.isfinite(float(trainer.update(batch)["total"]))
+
+
+# --- export ---------------------------------------------------------------------------------------
+
+
+def test_the_exported_graph_equals_pytorch(tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    torch.manual_seed(1)
+    student = trained_norms(Student(TINY))
+    path = tmp_path / "student.onnx"
+    export.export_student(student, path, name="s", version="1")
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    image = np.random.default_rng(0).integers(0, 256, (128, 128, 3), np.uint8)
+    # At twice the network's size the front is exactly a 2x2 mean.
+    pooled = image.reshape(64, 2, 64, 2, 3).mean(axis=(1, 3), dtype=np.float32)
+    with torch.no_grad():
+        expected = student(normalised(torch.from_numpy(pooled[None])))[0, 0].relu().numpy()
+    (disparity,) = session.run(None, {"image": image})
+    assert disparity.dtype == np.float32
+    assert np.abs(disparity - expected).max() <= 1e-4 * max(1.0, float(expected.max()))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (37, 91), (64, 64), (375, 1242), (1200, 1920)])
+def test_the_exported_graph_takes_any_image_size(tmp_path, size):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    path = tmp_path / "student.onnx"
+    export.export_student(Student(TINY), path, name="s", version="1")
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    (disparity,) = session.run(None, {"image": np.full((*size, 3), 90, np.uint8)})
+    assert disparity.shape == (64, 64)
+    assert (disparity >= 0).all()
+
+
+def test_the_exported_file_says_what_it_is(tmp_path):
+    import onnx
+
+    path = tmp_path / "student.onnx"
+    export.export_student(Student(TINY), path, name="tiny", version="7")
+    model = onnx.load(path)
+    properties = {entry.key: entry.value for entry in model.metadata_props}
+    assert properties == {
+        "name": "tiny",
+        "kind": "relative",
+        "licence": "Apache-2.0",
+        "version": "7",
+    }
+    assert model.opset_import[0].version == 17
+    assert not list(tmp_path.glob("*.partial"))
+
+
+# --- command --------------------------------------------------------------------------------------
+
+
+def arguments(*words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    return parser.parse_args(list(words))
+
+
+def test_the_committed_run_is_valid(repo_root):
+    settings_ = command.load_settings(repo_root / "config" / "student.yaml")
+    assert settings_.run.steps > 0
+    assert settings_.run.network == NetworkConfig()
+
+
+def test_the_command_makes_a_student(tmp_path):
+    config = tmp_path / "tiny.yaml"
+    config.write_text(
+        """
+name: tiny
+version: "1"
+data: {frames: 8, width: 64, height: 48, views: 4, per_shard: 8}
+run:
+  phases: [{steps: 3, width: 32, height: 32, batch: 2}]
+  precision: fp32
+  network: {width: 64, height: 64, channels: [8, 8, 8, 8, 8], blocks: [0, 0, 0],
+            decoder: [8, 8, 8, 8, 8]}
+"""
+    )
+    words = ("--config", str(config), "--output", str(tmp_path / "out"), "--workers", "1")
+    assert command.run(arguments(*words, "--device", "cpu")) == 0
+    assert (tmp_path / "out" / "student.onnx").is_file()
+    assert (tmp_path / "out" / "log.jsonl").is_file()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name: x\nversion: '1'\ndata: {}\nrun: {learning_rat: 1}", "unknown key 'learning_rat'"),
+        ("name: x\nversion: 1\ndata: {}\nrun: {}", "expected str"),
+        ("name: x\nversion: '1'\ndata: {frames: many}\nrun: {}", "expected int"),
+        ("name: x\nversion: '1'\ndata: {frames: 0}\nrun: {}", "must be positive"),
+        ("name: x\nversion: '1'\ndata: {}\nrun: {precision: fp8}", "expected one of"),
+        ("name: x", "missing"),
+        ("{", "not valid yaml"),
+    ],
+)
+def test_a_wrong_yaml_is_explained(tmp_path, capsys, text, message):
+    config = tmp_path / "run.yaml"
+    config.write_text(text)
+    assert command.run(arguments("--config", str(config), "--output", str(tmp_path))) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_a_missing_yaml_is_explained(tmp_path, capsys):
+    assert command.run(arguments("--config", str(tmp_path / "none.yaml"))) == 1
+    assert "does not exist" in capsys.readouterr().err

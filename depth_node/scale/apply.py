@@ -1,0 +1,94 @@
+"""From disparity and a scale estimate to inverse depth and its uncertainty, pixel by pixel."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from depth_node.types import ArrayF32, Disparity, ScaleEstimate
+
+FARTHEST_M = 300.0
+"""The global fit predicts nothing beyond this distance: there its shift is all that counts."""
+_MAD_TO_SIGMA = 1.4826
+_TYPICAL_RESIDUAL = 0.045  # of the best global fit of a relative network on real scenes
+_TYPICAL_WEIGHT = 12.0  # how many points it takes to know better
+
+
+def inverse_depth(
+    disparity: Disparity, estimate: ScaleEstimate, width: int, height: int
+) -> ArrayF32:
+    """Inverse depth q = max(scale * d + shift, 1/300) * exp(field).
+
+    It is computed at the disparity's resolution and interpolated bilinearly, which is exact on
+    planes. Saturated and non-finite disparity, and what neither the fit nor a measured point
+    brings nearer than 300 m, is 0: never finite metres.
+
+    Args:
+        disparity: of the frame.
+        estimate: metric or held.
+        width: columns of the result, pixels.
+        height: rows of the result, pixels.
+
+    Returns:
+        height x width float32, 1/m, finite, not negative.
+    """
+    values = disparity.values
+    floor = np.float32(1.0 / FARTHEST_M)
+    with np.errstate(invalid="ignore"):
+        unseen = ~((values > 0.0) & np.isfinite(values))
+    q: ArrayF32 = values * np.float32(estimate.scale)
+    q += np.float32(estimate.shift)
+    np.maximum(q, floor, out=q)
+    if estimate.log_field is not None:
+        q *= np.exp(_resized(estimate.log_field, values.shape[1], values.shape[0]))
+    unseen |= q <= np.float32(1.001) * floor
+    q[unseen] = 0.0
+    if values.shape == (height, width):
+        return q
+    q = _resized(q, width, height)
+    # Interpolation would give the rim of a saturated region a finite depth between surface and sky.
+    mask = cv2.resize(unseen.view(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
+    q[mask.view(bool)] = 0.0
+    return q
+
+
+def log_sigma(disparity: Disparity, estimate: ScaleEstimate, width: int, height: int) -> ArrayF32:
+    """Standard deviation of log inverse depth, which is the relative one of depth.
+
+    With a local correction it is the correction's; without, it comes from the residual (a few
+    points' residual says little, so it is drawn towards the network's typical one) and the
+    covariance C of (scale, shift): (d^2 C00 + 2 d C01 + C11) / q^2.
+
+    Args:
+        disparity: of the frame.
+        estimate: metric or held.
+        width: columns of the result, pixels.
+        height: rows of the result, pixels.
+
+    Returns:
+        height x width float32. depth * this is metres.
+    """
+    if estimate.log_sigma is not None:
+        return _resized(estimate.log_sigma, width, height)
+    d = _resized(disparity.values, width, height)
+    q = d * np.float32(estimate.scale)
+    q += np.float32(estimate.shift)
+    np.maximum(q, np.float32(1.0 / FARTHEST_M), out=q)
+    c = np.asarray(estimate.covariance, np.float32)
+    variance = d * c[0, 0]
+    variance += np.float32(2.0) * c[0, 1]
+    variance *= d
+    variance += c[1, 1]
+    np.maximum(variance, np.float32(0.0), out=variance)
+    variance /= q
+    variance /= q
+    known = estimate.inliers / (estimate.inliers + _TYPICAL_WEIGHT)
+    residual = known * estimate.residual**2 + (1.0 - known) * _TYPICAL_RESIDUAL**2
+    variance += np.float32(_MAD_TO_SIGMA**2 * residual)
+    return np.asarray(np.sqrt(variance, out=variance))
+
+
+def _resized(values: ArrayF32, width: int, height: int) -> ArrayF32:
+    if values.shape == (height, width):
+        return values
+    return np.asarray(cv2.resize(values, (width, height), interpolation=cv2.INTER_LINEAR))

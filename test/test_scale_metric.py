@@ -1,0 +1,239 @@
+"""The estimator as a whole: status, fallbacks, time."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scale_picture import (
+    CAMERA,
+    CAMERA_HEIGHT_M,
+    HEIGHT,
+    STAMP_NS,
+    WIDTH,
+    bent_disparity,
+    disparity,
+    frame,
+    inverse_depth,
+    points,
+    relative,
+)
+
+from depth_node.scale.alignment import find_offset
+from depth_node.scale.apply import inverse_depth as applied
+from depth_node.scale.apply import log_sigma
+from depth_node.scale.ground import GroundReference
+from depth_node.scale.metric import MetricScaleEstimator, ScaleConfig
+from depth_node.types import Disparity, ScaleEstimate, ScaleState
+
+FRAME_NS = 100_000_000
+
+
+def error(estimate: ScaleEstimate, values: np.ndarray) -> float:
+    q = applied(relative(values), estimate, WIDTH, HEIGHT)
+    true = inverse_depth()
+    seen = (true > 0) & (q > 0)
+    return float(np.mean(np.abs(true[seen] / q[seen] - 1)))
+
+
+def test_points_make_the_depth_metric():
+    estimator = MetricScaleEstimator()
+    estimator.add(points(800))
+    estimate = estimator.estimate(frame(), relative(bent_disparity()))
+    assert estimate.state is ScaleState.METRIC
+    assert estimate.source == "lidar"
+    assert error(estimate, bent_disparity()) < 0.04
+    assert estimator.counts.given == 800
+    assert estimator.counts.used > 700
+
+
+def test_sky_is_never_finite():
+    estimator = MetricScaleEstimator()
+    estimator.add(points(800))
+    values = relative(disparity())
+    estimate = estimator.estimate(frame(), values)
+    assert (applied(values, estimate, WIDTH, HEIGHT)[:58] == 0).all()
+    assert (applied(values, estimate, 640, 480)[:116] == 0).all()
+    broken = disparity()
+    broken[200, 100] = np.nan
+    assert applied(relative(broken), estimate, WIDTH, HEIGHT)[200, 100] == 0
+
+
+def test_nothing_measured_is_relative_and_says_so():
+    estimate = MetricScaleEstimator().estimate(frame(), relative(disparity()))
+    assert estimate.state is ScaleState.RELATIVE
+    assert "no measurement has arrived" in estimate.reason
+
+
+def test_a_metric_network_stands_in_where_nothing_is_measured():
+    values = Disparity(disparity(1.0, 0.0), kind="metric")
+    estimate = MetricScaleEstimator().estimate(frame(), values)
+    assert estimate.state is ScaleState.METRIC
+    assert estimate.source == "network"
+
+
+@pytest.mark.parametrize(
+    ("late_ns", "words"), [(int(60e9), "another clock"), (FRAME_NS * 3, "from the image")]
+)
+def test_stamps_that_do_not_match_are_named(late_ns: int, words: str):
+    estimator = MetricScaleEstimator()
+    estimator.add(points(500, stamp_ns=STAMP_NS - late_ns))
+    estimate = estimator.estimate(frame(), relative(disparity()))
+    assert estimate.state is ScaleState.RELATIVE
+    assert words in estimate.reason
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 5, 11])
+def test_few_points_have_a_stated_outcome(count: int):
+    estimator = MetricScaleEstimator()
+    estimator.add(points(count))
+    estimate = estimator.estimate(frame(), relative(disparity()))
+    assert (estimate.state is ScaleState.METRIC) == (count > 0)
+    assert bool(estimate.reason) == (count == 0)
+    assert estimate.log_field is None
+
+
+def test_points_that_are_all_wrong_are_not_metric():
+    given = points(500)
+    rng = np.random.default_rng(0)
+    noise = np.exp(rng.uniform(np.log(0.3), np.log(80), 500)).astype(np.float32)
+    estimator = MetricScaleEstimator()
+    estimator.add(replace(given, depth=noise))
+    estimate = estimator.estimate(frame(), relative(disparity()))
+    assert estimate.state is ScaleState.RELATIVE
+    assert estimate.reason
+
+
+def test_constant_and_saturated_disparity_raise_nothing():
+    for value in (0.0, 30.0):
+        estimator = MetricScaleEstimator()
+        estimator.add(points(300))
+        flat = np.full((HEIGHT, WIDTH), value, np.float32)
+        estimate = estimator.estimate(frame(), relative(flat))
+        assert estimate.state is not ScaleState.HELD
+        assert estimate.reason or estimate.state is ScaleState.METRIC
+
+
+def drive(estimator: MetricScaleEstimator, first: int, count: int, *, measured: bool):
+    """Show frames whose gauge differs from one to the next; yields (values, estimate)."""
+    rng = np.random.default_rng(first)
+    for index in range(first, first + count):
+        stamp = STAMP_NS + index * FRAME_NS
+        gauge = rng.uniform(0.7, 1.4)
+        values = (bent_disparity() * gauge).astype(np.float32)
+        if measured:
+            estimator.add(points(600, seed=index, stamp_ns=stamp))
+        yield values, estimator.estimate(frame(stamp), relative(values))
+
+
+def test_a_still_scene_does_not_jitter():
+    estimator = MetricScaleEstimator()
+    level = [
+        np.log(np.median(applied(relative(values), estimate, WIDTH, HEIGHT)[60:]))
+        for values, estimate in drive(estimator, 0, 20, measured=True)
+    ]
+    assert np.sqrt(np.mean(np.diff(level[5:]) ** 2)) < 0.005
+
+
+def test_two_seconds_without_lidar_are_held_and_hardly_worse():
+    estimator = MetricScaleEstimator()
+    *_, (values, estimate) = drive(estimator, 0, 5, measured=True)
+    fresh, sure = error(estimate, values), estimate.log_sigma.mean()
+    *_, (values, estimate) = drive(estimator, 5, 20, measured=False)
+    assert estimate.state is ScaleState.HELD
+    assert estimate.age_s == pytest.approx(2.0, abs=0.01)
+    assert estimate.reason
+    assert error(estimate, values) < fresh + 0.03
+    assert estimate.log_sigma.mean() > sure
+
+
+def test_a_scale_held_for_too_long_is_given_up():
+    estimator = MetricScaleEstimator(ScaleConfig(hold_s=1.0))
+    list(drive(estimator, 0, 3, measured=True))
+    *_, (_, estimate) = drive(estimator, 3, 15, measured=False)
+    assert estimate.state is ScaleState.RELATIVE
+    assert "nothing was measured" in estimate.reason
+
+
+def test_a_slow_lidar_alternates_with_held_frames_of_the_same_depth():
+    estimator = MetricScaleEstimator()
+    list(drive(estimator, 0, 3, measured=True))
+    values, held = next(drive(estimator, 3, 1, measured=False))
+    assert held.state is ScaleState.HELD
+    assert error(held, values) < 0.05
+
+
+def test_stamps_that_jump_back_start_afresh():
+    estimator = MetricScaleEstimator()
+    list(drive(estimator, 10, 3, measured=True))
+    estimate = estimator.estimate(frame(STAMP_NS - int(9e9)), relative(disparity()))
+    assert estimate.state is ScaleState.RELATIVE
+
+
+def test_the_ground_stands_in_for_points():
+    estimator = MetricScaleEstimator()
+    estimator.set_ground(GroundReference(CAMERA_HEIGHT_M, (0.0, 1.0, 0.0)))
+    _, fy, _, cy = CAMERA.intrinsics
+    q = np.maximum((np.arange(HEIGHT)[:, None] - cy) / fy / CAMERA_HEIGHT_M, 1 / 40)
+    values = np.repeat(q / 0.004, WIDTH, axis=1)
+    estimate = estimator.estimate(frame(), relative(values))
+    assert estimate.state is ScaleState.METRIC
+    assert estimate.source == "ground"
+    blind = replace(frame(STAMP_NS + FRAME_NS), camera=None)
+    assert "calibration" in estimator.estimate(blind, relative(values)).reason
+
+
+def test_sources_are_used_together():
+    estimator = MetricScaleEstimator()
+    estimator.add(points(300, source="lidar"))
+    estimator.add(points(100, seed=1, source="landmarks"))
+    assert estimator.estimate(frame(), relative(disparity())).source == "landmarks+lidar"
+
+
+def test_points_may_be_added_while_frames_are_estimated():
+    estimator = MetricScaleEstimator()
+    stop = threading.Event()
+    given = points(300)
+
+    def feed() -> None:
+        while not stop.is_set():
+            estimator.add(given)
+
+    thread = threading.Thread(target=feed)
+    thread.start()
+    try:
+        for index in range(5):
+            stamp = STAMP_NS + index * 1_000_000
+            estimate = estimator.estimate(frame(stamp), relative(disparity()))
+            assert estimate.state is not ScaleState.HELD
+    finally:
+        stop.set()
+        thread.join()
+    assert estimator.counts.given == 300
+
+
+def test_a_pitch_error_of_the_extrinsic_is_found_and_undone():
+    given = points(2000)
+    moved = replace(given, v=given.v - np.float32(4.5))
+    seen = moved.v >= 0
+    moved = replace(
+        moved, **{name: getattr(moved, name)[seen] for name in ("u", "v", "depth", "sigma")}
+    )
+    offset = find_offset(disparity(), moved)
+    assert offset.dv * WIDTH == pytest.approx(4.5, abs=1.5)
+    assert find_offset(disparity(), given).gain == 0.0
+
+
+def test_sigma_without_a_field_comes_from_the_covariance():
+    estimate = ScaleEstimate(
+        ScaleState.METRIC,
+        scale=0.004,
+        shift=0.002,
+        covariance=np.diag([0.0, 1e-4]),
+        inliers=1000,
+    )
+    sigma = log_sigma(relative(disparity()), estimate, WIDTH, HEIGHT)
+    near, far = sigma[239, 0], sigma[65, 0]
+    assert far > near > 0

@@ -1,0 +1,245 @@
+"""What benchmarks of the running node share: camera, node and observer in three processes."""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import cv2
+import numpy as np
+
+IMAGE, INFO = "/camera/image_raw", "/camera/camera_info"
+INSTANT = "instant"
+"""The name of a network that answers at once, so that the rest can be measured."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What is run.
+
+    Attributes:
+        width: of the camera's image, pixels.
+        height: likewise.
+        rate_hz: frames a second.
+        network: `model.name` of the node, or `instant`.
+        video: a file that the node plays as its own camera, or empty for a camera by topic.
+    """
+
+    width: int
+    height: int
+    rate_hz: float
+    network: str
+    video: str = ""
+
+
+def picture(width: int, height: int) -> Any:
+    """HxWx3 uint8: rectangles of all sizes over a gradient, which jpeg neither likes nor hates."""
+    rng = np.random.default_rng(0)
+    image = np.linspace(40, 200, width * height * 3).reshape(height, width, 3).astype(np.uint8)
+    for _ in range(60):
+        x, y = rng.integers(0, width), rng.integers(0, height)
+        w, h = rng.integers(4, width // 3), rng.integers(4, height // 3)
+        colour = [int(value) for value in rng.integers(0, 255, 3)]
+        cv2.rectangle(image, (int(x), int(y)), (int(x + w), int(y + h)), colour, -1)
+    return image
+
+
+def write_video(path: Path, width: int, height: int, rate_hz: float) -> None:
+    """A second of motion JPEG, as webcams give it, to be played in a loop."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), rate_hz, (width, height))
+    image = picture(width, height)
+    for shift in range(max(int(rate_hz), 2)):
+        writer.write(np.roll(image, 8 * shift, axis=1))
+    writer.release()
+
+
+def run_camera(scene: Scene) -> None:
+    """Publish one picture with its CameraInfo until a signal, then print how often."""
+    import rclpy
+    from rclpy.qos import QoSProfile
+    from rclpy.signals import SignalHandlerOptions
+    from sensor_msgs.msg import CameraInfo, Image
+
+    width, height = scene.width, scene.height
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    node = rclpy.create_node("camera")
+    images = node.create_publisher(Image, IMAGE, QoSProfile(depth=2))
+    infos = node.create_publisher(CameraInfo, INFO, QoSProfile(depth=2))
+    image = Image(width=width, height=height, encoding="rgb8", step=3 * width)
+    image.data = array.array("B", picture(width, height).tobytes())
+    info = CameraInfo(width=width, height=height)
+    info.k = [0.8 * width, 0.0, width / 2, 0.0, 0.8 * width, height / 2, 0.0, 0.0, 1.0]
+    image.header.frame_id = info.header.frame_id = "camera_optical_frame"
+    sent = 0
+    with contextlib.suppress(KeyboardInterrupt):
+        while not images.get_subscription_count():
+            time.sleep(0.05)
+        due = time.monotonic()
+        while True:
+            due += 1.0 / scene.rate_hz
+            time.sleep(max(0.0, due - time.monotonic()))
+            image.header.stamp = info.header.stamp = node.get_clock().now().to_msg()
+            infos.publish(info)
+            images.publish(image)
+            sent += 1
+    print(sent, flush=True)
+
+
+def run_node(scene: Scene) -> None:
+    """The real node; only the network may be replaced by a constant."""
+    import depth_node.ros.node
+    from depth_node.ros.main import main
+    from depth_node.types import Disparity
+
+    if scene.network == INSTANT:
+        answer = cv2.resize(picture(scene.width, scene.height)[:, :, 0], (336, 252))
+        answer = cv2.GaussianBlur(answer.astype(np.float32), (0, 0), 1.0)
+
+        class Instant:
+            name, model, device, precision = "instant", "constant", "none", "fp32"
+
+            def infer(self, image: Any) -> Disparity:
+                return Disparity(answer.copy())
+
+            def close(self) -> None:
+                pass
+
+        depth_node.ros.node.load_engine = lambda *_: Instant()  # type: ignore[assignment]
+    parameters = {"scale.source": "fixed", "scale.fixed_scale": "0.01"}
+    if scene.network != INSTANT:
+        parameters["model.name"] = scene.network
+    if scene.video:
+        parameters |= {"camera.source": "video", "camera.path": scene.video}
+        parameters["camera.fps"] = str(float(scene.rate_hz))
+    arguments = [part for item in parameters.items() for part in ("-p", ":=".join(item))]
+    main([sys.argv[0], "--ros-args", "-r", f"image:={IMAGE}", *arguments])
+
+
+class Running:
+    """A role as a process of its own."""
+
+    def __init__(self, role: str, scene: Scene) -> None:
+        command = [sys.executable, "-c", "import live; live.play()", role]
+        command += map(str, vars(scene).values())
+        here = Path(__file__).resolve().parent
+        self._process = subprocess.Popen(command, cwd=here, stdout=subprocess.PIPE, text=True)
+
+    def memory_mb(self) -> float:
+        """Resident memory, megabytes.
+
+        Raises:
+            RuntimeError: the process has ended.
+        """
+        if self._process.poll() is not None:
+            raise RuntimeError(f"the process ended with {self._process.returncode}; see above")
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        return int(status.partition("VmRSS:")[2].split()[0]) / 1024.0
+
+    def end(self) -> str:
+        """Interrupt it and return what it printed."""
+        self._process.send_signal(signal.SIGINT)
+        try:
+            return self._process.communicate(timeout=10.0)[0]
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            raise
+
+    def kill(self) -> None:
+        """End it at once if it still runs."""
+        self._process.kill()
+        self._process.wait()
+
+
+class Observer:
+    """Subscribes to depth image, cloud and diagnostics and times what arrives, in this process.
+
+    Attributes:
+        depth_ms: for every depth image, the time of arrival (monotonic, seconds) and the time since
+            its stamp (milliseconds).
+        clouds: how many arrived.
+        values: the node's last diagnostics.
+    """
+
+    def __init__(self, *, cloud: bool) -> None:
+        import rclpy
+        from diagnostic_msgs.msg import DiagnosticArray
+        from rclpy.qos import QoSProfile
+        from sensor_msgs.msg import Image, PointCloud2
+
+        rclpy.init()
+        self._rclpy = rclpy
+        self._node = rclpy.create_node("observer")
+        self.depth_ms: list[tuple[float, float]] = []
+        self.clouds = 0
+        self.values: dict[str, str] = {}
+        qos = QoSProfile(depth=5)
+        self._node.create_subscription(Image, "depth/image_rect", self._on_depth, qos)
+        if cloud:
+            self._node.create_subscription(PointCloud2, "points", self._on_cloud, qos)
+        self._node.create_subscription(DiagnosticArray, "/diagnostics", self._on_report, 10)
+
+    def spin(self, seconds: float) -> None:
+        """Listen for so long."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0.0:
+            self._rclpy.spin_once(self._node, timeout_sec=left)
+
+    def wait_for_depth(self, timeout: float = 120.0) -> None:
+        """Listen until depth flows.
+
+        Raises:
+            RuntimeError: it does not within `timeout` seconds.
+        """
+        end = time.monotonic() + timeout
+        while len(self.depth_ms) < 10:
+            if time.monotonic() > end:
+                raise RuntimeError(f"no depth within {timeout:g} s; the node says {self.values}")
+            self.spin(0.2)
+
+    def close(self) -> None:
+        """Leave the graph."""
+        self._node.destroy_node()
+        self._rclpy.shutdown()
+
+    def _on_depth(self, msg: Any) -> None:
+        stamp_ns = msg.header.stamp.sec * 1_000_000_000 + msg.header.stamp.nanosec
+        self.depth_ms.append((time.monotonic(), 1e-6 * (time.time_ns() - stamp_ns)))
+
+    def _on_cloud(self, msg: Any) -> None:
+        self.clouds += 1
+
+    def _on_report(self, msg: Any) -> None:
+        self.values = {item.key: item.value for item in msg.status[0].values}
+
+
+@contextlib.contextmanager
+def running(scene: Scene, *, cloud: bool) -> Iterator[tuple[Observer, Running, Running | None]]:
+    """The observer, the node and, unless the node has its own, the camera; all ended afterwards."""
+    processes = [Running("node", scene)]
+    if not scene.video:
+        processes.append(Running("camera", scene))
+    observer = Observer(cloud=cloud)
+    try:
+        observer.wait_for_depth()
+        yield observer, processes[0], processes[1] if len(processes) > 1 else None
+    finally:
+        observer.close()
+        for process in processes:
+            process.kill()
+
+
+def play() -> None:
+    """Play the role that the command line of a `Running` names."""
+    _, role, width, height, rate_hz, network, video = sys.argv
+    scene = Scene(int(width), int(height), float(rate_hz), network, video)
+    {"camera": run_camera, "node": run_node}[role](scene)

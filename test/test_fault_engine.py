@@ -1,0 +1,148 @@
+"""An engine that fails, stalls or is slow: what a consumer in another process sees of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy")
+
+from faults import (
+    DEPTH,
+    NO_MEMORY,
+    NOT_FINITE,
+    RAISES,
+    SLOW,
+    SLOW_S,
+    OneBadFrame,
+    settle,
+    start_node,
+    unplug,
+    wait_for_metres,
+    with_engine_fault,
+)
+from ros_graph import CameraDriver, Graph, Process, private_graph, stamp_of
+from sensor_msgs.msg import Image
+from test_node_outputs import frame
+
+pytestmark = pytest.mark.ros
+NETWORK_S = 0.2
+
+
+@pytest.fixture(scope="module")
+def graph() -> Iterator[Graph]:
+    with private_graph() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def node(graph: Graph) -> Process:
+    return start_node(graph)
+
+
+@pytest.fixture
+def camera(graph: Graph, node: Process) -> Iterator[CameraDriver]:
+    driver = CameraDriver(graph, frame)
+    wait_for_metres(graph)
+    yield driver
+    unplug(graph)
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason", "words"),
+    [
+        (NOT_FINITE, "engine failed", "not finite"),
+        (RAISES, "internal error", "told to fail"),
+        (NO_MEMORY, "internal error", "out of memory"),
+    ],
+)
+def test_a_frame_that_the_engine_fails_on_is_lost_counted_logged_and_alone(
+    graph: Graph, node: Process, camera: CameraDriver, fault: int, reason: str, words: str
+) -> None:
+    before = int(graph.diagnostics().values.get(f"dropped: {reason}", "0"))
+    with graph.collect(Image, DEPTH) as images:
+        images.wait(3)
+        bad = camera.make = OneBadFrame(with_engine_fault(fault))
+        images.wait_until(bad.is_over)
+        received = images.wait(len(images.messages) + 5)
+    assert bad.stamp_ns not in {stamp_of(msg) for msg in received}
+    report = settle(graph)
+    assert int(report.values[f"dropped: {reason}"]) == before + 1
+    assert words in node.output
+
+
+def test_an_engine_that_fails_always_is_an_error_until_it_works_again(
+    graph: Graph, camera: CameraDriver
+) -> None:
+    with graph.collect(Image, DEPTH) as images:
+        camera.make = with_engine_fault(NOT_FINITE)
+        assert graph.wait_for_problem("not finite").level == 2
+        images.clear()
+        graph.diagnostics().assert_accounts_balance()
+        assert images.messages == []
+        camera.make = frame
+        images.wait(3)
+    graph.wait_until(lambda: graph.diagnostics().level == 0)
+    settle(graph)
+
+
+def test_an_exception_in_every_frame_is_logged_once(
+    graph: Graph, node: Process, camera: CameraDriver
+) -> None:
+    camera.make = with_engine_fault(RAISES)
+    with graph.collect(Image, "/depth/relative"):
+        first = graph.wait_for_problem("told to fail")
+        logged = node.output.count("Traceback")
+        already = int(first.values["dropped: internal error"])
+        graph.wait_until(
+            lambda: int(graph.diagnostics().values["dropped: internal error"]) > already + 20
+        )
+    assert node.output.count("Traceback") == logged
+
+
+def test_a_frame_that_takes_a_hundred_times_as_long_delays_no_other(
+    graph: Graph, camera: CameraDriver
+) -> None:
+    with graph.collect(Image, DEPTH) as images:
+        images.wait(3)
+        bad = camera.make = OneBadFrame(with_engine_fault(SLOW))
+        images.wait_until(bad.is_over)
+        received = images.wait(len(images.messages) + 5)
+        arrivals = images.arrivals_ns[: len(received)]
+    ages_s = {
+        stamp_of(msg): 1e-9 * (at - stamp_of(msg))
+        for msg, at in zip(received, arrivals, strict=True)
+    }
+    assert bad.stamp_ns is not None
+    assert ages_s[bad.stamp_ns] > SLOW_S
+    # Not one of the sixty frames that came meanwhile is served afterwards.
+    assert max(age for stamp, age in ages_s.items() if stamp > bad.stamp_ns) < 0.25 * SLOW_S
+    report = settle(graph)
+    assert int(report.values["dropped: newer frame arrived"]) > 30
+
+
+def test_depth_from_a_slow_network_is_never_older_than_1_2_inferences() -> None:
+    with private_graph() as graph:
+        start_node(graph, env={"ENGINE_DELAY_S": str(NETWORK_S)})
+        CameraDriver(graph, frame)
+        with graph.collect(Image, DEPTH) as images:
+            images.wait(5, timeout=30.0)
+            images.clear()
+            received = images.wait(25, timeout=30.0)
+            arrivals = images.arrivals_ns[: len(received)]
+        ages_s = 1e-9 * (np.array(arrivals) - [stamp_of(msg) for msg in received])
+        report = graph.diagnostics()
+        # On a quiet machine no frame is older than the rule says. A busy one delays some on their
+        # way to this process, so the wait in the node, where the rule is kept, is checked as well:
+        # frames that are taken whenever the network is free wait 31 ms in one case of twenty.
+        assert np.quantile(ages_s, 0.8) <= 1.2 * NETWORK_S, np.sort(ages_s)
+        assert float(report.values["waiting_ms.p95"]) < 25.0
+        # Nothing queues: late frames are no older than early ones, and none comes twice.
+        assert np.median(ages_s[-10:]) < np.median(ages_s[:10]) + 0.05
+        assert all(stamp_of(a) < stamp_of(b) for a, b in pairwise(received))
+        # And the wait costs at most a tenth of the rate.
+        assert float(report.values["rate_out_hz"]) > 0.9 / (1.1 * NETWORK_S)
+        settle(graph)

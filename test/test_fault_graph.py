@@ -1,0 +1,169 @@
+"""What others do to the node: subscribers, parameter calls, transitions, namesakes and signals."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from itertools import cycle
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy")
+
+from faults import DEPTH, settle, start_node, unplug, wait_for_metres
+from lifecycle_msgs.msg import Transition
+from rcl_interfaces.srv import SetParameters
+from rclpy.parameter import Parameter
+from ros_graph import PROGRAMS, CameraDriver, Graph, Process, private_graph, stamp_of
+from sensor_msgs.msg import Image
+from test_node_outputs import OUTPUTS, frame
+
+pytestmark = pytest.mark.ros
+UP = (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE)
+DOWN = (Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP)
+
+
+@pytest.fixture(scope="module")
+def graph() -> Iterator[Graph]:
+    with private_graph() as made:
+        start_node(made)
+        yield made
+
+
+@pytest.fixture
+def camera(graph: Graph) -> Iterator[CameraDriver]:
+    driver = CameraDriver(graph, frame)
+    wait_for_metres(graph)
+    yield driver
+    unplug(graph)
+
+
+def timing(graph: Graph, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of `count` depth images: seconds from stamp to arrival here, and between arrivals."""
+    with graph.collect(Image, DEPTH) as images:
+        received = images.wait(count, timeout=30.0)
+        arrivals = np.array(images.arrivals_ns[: len(received)])
+    return 1e-9 * (arrivals - [stamp_of(msg) for msg in received]), 1e-9 * np.diff(arrivals)
+
+
+def test_fifty_subscribers_come_and_go(graph: Graph, camera: CameraDriver) -> None:
+    kinds = cycle(OUTPUTS.items())
+    with graph.collect(Image, DEPTH) as images:
+        for _ in range(5):
+            with contextlib.ExitStack() as stack:
+                group = [
+                    stack.enter_context(graph.collect(kind, topic, depth=2))
+                    for topic, kind in (next(kinds) for _ in range(10))
+                ]
+                for subscriber in group:
+                    subscriber.wait(1, timeout=30.0)
+        images.clear()
+        images.wait(10)
+    settle(graph)
+
+
+def test_without_a_subscriber_nothing_is_computed_and_with_one_it_starts_at_once(
+    graph: Graph, camera: CameraDriver
+) -> None:
+    def idle_frames() -> int:
+        return int(graph.diagnostics().values.get("dropped: no subscriber", "0"))
+
+    begun = idle_frames()
+    graph.wait_until(lambda: idle_frames() > begun + 3)  # the last subscriber's leaving is noticed
+    begun, published = idle_frames(), graph.diagnostics().values["published"]
+    graph.wait_until(lambda: idle_frames() > begun + 30)
+    assert graph.diagnostics().values["published"] == published
+    sent = len(camera.sent)
+    msg = wait_for_metres(graph, 1)[0]
+    # Discovery takes some frames' time; of those that were taken after it, the first comes out.
+    assert camera.sent.index(stamp_of(msg)) < sent + 15
+    settle(graph)
+
+
+@pytest.mark.parametrize("frozen", [False, True], ids=["slow", "frozen"])
+def test_a_slow_reliable_subscriber_does_not_delay_the_others(
+    graph: Graph, camera: CameraDriver, frozen: bool
+) -> None:
+    usual_ages_s, _ = timing(graph, 20)
+    slow = graph.run(str(PROGRAMS / "slow_subscriber.py"))
+    slow.wait_for_line("got one")
+    if frozen:
+        slow.send_signal(signal.SIGSTOP)
+    try:
+        ages_s, gaps_s = timing(graph, 60)
+    finally:
+        slow.send_signal(signal.SIGKILL)
+    # It takes two seconds for a message, or never answers: others would wait as long.
+    assert np.median(ages_s) < np.median(usual_ages_s) + 0.1
+    assert np.max(gaps_s) < 1.0
+    settle(graph)
+
+
+def test_parameters_may_change_at_100_hz(graph: Graph, camera: CameraDriver) -> None:
+    client = graph.node.create_client(SetParameters, "/depth_node/set_parameters")
+    assert client.wait_for_service(10.0)
+    answers: list[bool] = []
+    news = threading.Condition()
+
+    def answered(future: object) -> None:
+        with news:
+            answers.extend(result.successful for result in future.result().results)  # type: ignore[attr-defined]
+            news.notify_all()
+
+    with graph.collect(Image, DEPTH) as images:
+        due = time.monotonic()
+        for number in range(300):
+            stride = Parameter("points.stride", value=1 + number % 4).to_parameter_msg()
+            limit = Parameter("depth.max_m", value=30.0 + number).to_parameter_msg()
+            request = SetParameters.Request(parameters=[stride, limit])
+            client.call_async(request).add_done_callback(answered)
+            due += 0.01
+            time.sleep(max(0.0, due - time.monotonic()))
+        with news:
+            assert news.wait_for(lambda: len(answers) == 600, 30.0), len(answers)
+        assert all(answers)
+        assert len(images.messages) > 45  # of 90 in these three seconds
+    graph.node.destroy_client(client)
+    graph.set_parameters(points__stride=1, depth__max_m=50.0)
+    settle(graph)
+
+
+def test_transitions_from_wrong_states_are_refused_and_cycles_leave_nothing_behind(
+    graph: Graph, camera: CameraDriver
+) -> None:
+    assert not graph.change_state(Transition.TRANSITION_CONFIGURE)
+    assert not graph.change_state(Transition.TRANSITION_CLEANUP)
+    with graph.collect(Image, DEPTH) as images:
+        for _ in range(3):
+            assert all(map(graph.change_state, DOWN))
+            assert not graph.change_state(Transition.TRANSITION_ACTIVATE)
+            assert all(map(graph.change_state, UP))
+        images.clear()
+        images.wait(5, timeout=30.0)
+    settle(graph)
+
+
+def test_a_second_node_of_the_same_name_is_a_warning_until_it_ends(
+    graph: Graph, camera: CameraDriver
+) -> None:
+    second = start_node(graph, autostart=False)
+    assert graph.wait_for_problem("another node is called /depth_node", 30.0).level >= 1
+    wait_for_metres(graph)
+    second.end()
+    graph.wait_until(lambda: "another node" not in graph.diagnostics().text, 30.0)
+    settle(graph)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_node_while_a_library_loads_the_engine(number: signal.Signals) -> None:
+    with private_graph() as graph:
+        node: Process = start_node(graph, env={"ENGINE_LOADS_FOREVER": "1"})
+        node.wait_for_line("the engine begins to load")
+        code, seconds = node.interrupt(number)
+    assert code == 0, node.output
+    assert seconds < 2.0
+    assert "Traceback" not in node.output

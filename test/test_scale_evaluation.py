@@ -109,4 +109,4 @@ def test_recorded_predictions_become_metric(shared_data, pattern, most):
         covered.append(figures["coverage_90"])
         assert methods["ours"] < min(methods["robust_global"], methods["interpolation"])
     assert np.mean(errors) < most
-    assert 0.85 < np.mean(covered) < 0.96
+    assert 0.83 < np.mean(covered) < 0.99

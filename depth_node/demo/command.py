@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -95,7 +97,7 @@ def _run(args: argparse.Namespace, console: Console) -> int:
         print(json.dumps(result))
     else:
         console.print(_table(watcher.tally))
-        console.print("written: " + ", ".join(str(path) for path in files))
+        console.print("written:", *files, sep="\n  ")
     return 0
 
 
@@ -111,7 +113,8 @@ def _render_world(seed: int) -> None:
     """
     from depth_node.cli import main
 
-    code = main(_world(seed, "--render"))
+    with contextlib.redirect_stdout(sys.stderr):  # --json promises one object on standard output
+        code = main(_world(seed, "--render"))
     if code:
         raise ProgramEndedError(f"the world cannot be rendered (exit code {code})")
 
@@ -163,9 +166,9 @@ def _wait_for_depth(watcher: Watcher, programs: Sequence[Program], console: Cons
             watcher.watch(0.1)
             for program in programs:
                 program.check()
-            if time.monotonic() > deadline:
-                cause = watcher.tally.problem or "the node says nothing on /diagnostics"
-                console.print(f"[red]no depth within {FIRST_FRAME_TIMEOUT_S:g} s:[/red] {cause}")
+            cause = watcher.tally.problem
+            if time.monotonic() > deadline or cause.startswith("cannot configure"):
+                console.print("[red]no depth:[/red]", cause or "the node says nothing")
                 return False
     return True
 

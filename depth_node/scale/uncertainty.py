@@ -12,13 +12,14 @@ TWO_SIDED_90 = 1.645
 """A normal error lies within this many standard deviations nine times out of ten."""
 _KERNEL = np.ones((3, 3), np.uint8)
 # The bound that holds 90% of the log errors, as a product of powers of (feature + offset). Fitted
-# by quantile regression (Koenker 2005) over patterns from one scan line to 30,000 points.
-_LEVEL = np.float32(0.21)
+# by quantile regression (Koenker 2005) on 77 scenes of the synthetic world with the shipped network,
+# over patterns from one row of points to 15,000 points.
+_LEVEL = np.float32(1.128)
 _POWERS = {
-    "distance": (np.float32(0.505), np.float32(0.5)),
-    "spread": (np.float32(0.26), np.float32(0.003)),
-    "edge": (np.float32(0.351), np.float32(0.005)),
-    "apart": (np.float32(0.408), np.float32(0.005)),
+    "distance": (np.float32(0.846), np.float32(0.5)),
+    "spread": (np.float32(0.462), np.float32(0.003)),
+    "edge": (np.float32(0.239), np.float32(0.005)),
+    "apart": (np.float32(0.653), np.float32(0.005)),
 }
 _SMALLEST, _LARGEST = np.float32(0.005), np.float32(1.5)
 _CALIBRATION_RANGE = (0.6, 2.5)

@@ -36,7 +36,7 @@ class LidarCloud(NamedTuple):
         points: (n, 3) float32 x, y, z in the LiDAR's frame, metres.
         intensity: (n,) float32, 0 to 255.
         ring: (n,) uint16, 0 is the lowest.
-        time: (n,) float32 seconds after the stamp. The scene stands still for a revolution.
+        time: (n,) float32 seconds after the stamp: 0, for all beams of a revolution are cast at once.
     """
 
     points: ArrayF32
@@ -80,12 +80,12 @@ def lidar_cloud(
     ranges[stray] *= rng.random(int(stray.sum()), np.float32)
     kept = (ranges > LIDAR_MIN_M) & (ranges < LIDAR_MAX_M)
     kept &= rng.random(len(ranges)) >= noise.lidar_dropout
-    column, ring = np.divmod(np.flatnonzero(kept), RINGS)
+    ring = np.flatnonzero(kept) % RINGS
     return LidarCloud(
         points=directions[kept] * ranges[kept, None],
         intensity=(255 * cosine[kept] / (1 + 0.02 * ranges[kept] ** 2)).astype(np.float32),
         ring=ring.astype(np.uint16),
-        time=(column * (LIDAR_PERIOD_S / COLUMNS)).astype(np.float32),
+        time=np.zeros(len(ring), np.float32),
     )
 
 

@@ -36,7 +36,7 @@ class LidarCloud(NamedTuple):
         points: (n, 3) float32 x, y, z in the LiDAR's frame, metres.
         intensity: (n,) float32, 0 to 255.
         ring: (n,) uint16, 0 is the lowest.
-        time: (n,) float32 seconds after the stamp: 0, for all beams of a revolution are cast at once.
+        time: (n,) float32 seconds after the stamp: 0, all beams are cast at once.
     """
 
     points: ArrayF32

@@ -12,8 +12,8 @@ TWO_SIDED_90 = 1.645
 """A normal error lies within this many standard deviations nine times out of ten."""
 _KERNEL = np.ones((3, 3), np.uint8)
 # The bound that holds 90% of the log errors, as a product of powers of (feature + offset). Fitted
-# by quantile regression (Koenker 2005) on 77 scenes of the synthetic world with the shipped network,
-# over patterns from one row of points to 15,000 points.
+# by quantile regression (Koenker 2005) on 77 scenes of the synthetic world with the shipped
+# network, over patterns from one row of points to 15,000 points.
 _LEVEL = np.float32(1.128)
 _POWERS = {
     "distance": (np.float32(0.846), np.float32(0.5)),

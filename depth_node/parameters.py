@@ -176,7 +176,7 @@ class DepthSettings:
         0.1, "Nearer than this is NaN.", unit="m", minimum=0.01, maximum=100.0, dynamic=True
     )
     max_m: float = _param(
-        50.0, "Farther than this is +Inf.", unit="m", minimum=0.1, maximum=1000.0, dynamic=True
+        50.0, "Farther than this is +Inf.", unit="m", minimum=0.1, maximum=300.0, dynamic=True
     )
     remove_edges: bool = _param(
         True,

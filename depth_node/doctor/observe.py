@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -30,6 +29,7 @@ from depth_node.doctor.observation import (
     Observation,
     Question,
 )
+from depth_node.ros.image_topic import image_offers
 from depth_node.ros.qos import input_qos, offered_reliability
 
 SETTLE_S = 5.0
@@ -39,8 +39,6 @@ LOOK_PERIOD_S = 0.25
 """How often the graph is asked who is there."""
 IMAGE_CLASSES = dict(zip(IMAGE_TYPES, (Image, CompressedImage), strict=True))
 _ASKED = ("camera.source", "camera.calibration", "camera.transport")
-# What the node's diagnostics say of a camera that is a topic (ImageTopic.describe).
-_CAMERA_FACT = re.compile(r"topic (?P<image>/\S+) \(.*\), calibration from (?P<info>/\S+)")
 
 
 class GraphError(RuntimeError):
@@ -176,12 +174,11 @@ class _Observer:
 
     def _resolve_topics(self) -> None:
         seen = self._seen
-        fact = _CAMERA_FACT.match(seen.facts.get("camera", ""))
-        image = self._question.image or (fact["image"] if fact else "")
+        image = self._question.image or seen.facts.get("image_topic", "")
         if not image:
             return
         image = f"/{image.lstrip('/')}"
-        info = self._question.camera_info or (fact["info"] if fact else "")
+        info = self._question.camera_info or seen.facts.get("camera_info_topic", "")
         if self._question.image and not self._question.camera_info:
             info = image.removesuffix("/compressed").rsplit("/", 1)[0] + "/camera_info"
         seen.image_topic, seen.info_topic = image, f"/{info.lstrip('/')}"
@@ -192,7 +189,8 @@ class _Observer:
         if seen.image_topic is None or seen.info_topic is None:
             return
         transport = seen.parameters.get("camera.transport", "auto")
-        for topic, kind in _offers(seen.image_topic, transport):
+        for topic, compressed in image_offers(seen.image_topic, transport):
+            kind = IMAGE_TYPES[compressed]
             publishers = self._publishers(topic, kind)
             if publishers:
                 seen.image_topic, seen.image_type = topic, kind
@@ -280,12 +278,3 @@ class _Observer:
 
     def _others(self, endpoints: Sequence[TopicEndpointInfo]) -> list[TopicEndpointInfo]:
         return [endpoint for endpoint in endpoints if endpoint.node_name != self._node.get_name()]
-
-
-def _offers(topic: str, transport: str) -> list[tuple[str, str]]:
-    """(topic, type) pairs in the order in which the node takes them."""
-    raw, compressed = IMAGE_TYPES
-    offers = [(topic, raw)] if transport in ("auto", "raw") else []
-    if transport in ("auto", "compressed"):
-        offers += [(topic, compressed), (f"{topic}/compressed", compressed)]
-    return offers

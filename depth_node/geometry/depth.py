@@ -9,8 +9,8 @@ import numpy as np
 
 from depth_node.geometry.edges import EdgeDetector
 from depth_node.parameters import DepthSettings
+from depth_node.scale.apply import inverse_depth_at_network_size
 from depth_node.types import (
-    ArrayF32,
     CameraModel,
     Disparity,
     Frame,
@@ -73,7 +73,8 @@ class MetricConverter:
         """
         _check(estimate)
         camera = self._published_camera(frame, settings.downscale)
-        coarse, invalid = _inverse_depth(disparity.values, estimate)
+        coarse = inverse_depth_at_network_size(disparity.values, estimate)
+        finite = np.isfinite(disparity.values)
         size = (camera.width, camera.height)
         if self._inverse.shape != size[::-1]:
             self._inverse = np.empty(size[::-1], np.float32)
@@ -94,8 +95,8 @@ class MetricConverter:
             cv2.copyTo(self._nan, flying, depth)
         if coarse.max() > nearest:
             np.copyto(depth, np.nan, where=inverse > nearest)
-        if invalid is not None:
-            np.copyto(depth, np.nan, where=cv2.resize(invalid, size) > 0.0)
+        if not finite.all():
+            np.copyto(depth, np.nan, where=cv2.resize((~finite).astype(np.float32), size) > 0.0)
         if unseen is not None:
             cv2.copyTo(self._nan, cv2.resize(unseen, size, interpolation=cv2.INTER_NEAREST), depth)
         return MetricDepth(depth, camera, frame.stamp_ns, frame.frame_id, estimate)
@@ -131,24 +132,3 @@ def _check(estimate: ScaleEstimate) -> None:
             f"the scale of source {estimate.source!r} is {estimate.scale} and its shift "
             f"{estimate.shift}; both must be finite and the scale positive"
         )
-
-
-def _inverse_depth(values: ArrayF32, estimate: ScaleEstimate) -> tuple[ArrayF32, ArrayF32 | None]:
-    """Inverse depth in 1/m, hxw, finite and not negative, and where it is invalid.
-
-    Saturated pixels have inverse depth 0 whatever the shift. The second is hxw float32, 1 where
-    the disparity is not finite, or None where all of it is.
-    """
-    inverse = values * np.float32(estimate.scale)
-    inverse += np.float32(estimate.shift)
-    if estimate.log_field is not None:
-        size = values.shape[::-1]
-        inverse *= np.exp(cv2.resize(estimate.log_field, size, interpolation=cv2.INTER_LINEAR))
-    invalid = None
-    if not np.isfinite(inverse).all():
-        broken = ~np.isfinite(inverse)
-        inverse[broken] = 0.0
-        invalid = broken.astype(np.float32)
-    np.maximum(inverse, np.float32(0.0), out=inverse)
-    np.copyto(inverse, 0.0, where=values == 0.0)
-    return inverse, invalid

@@ -34,6 +34,11 @@ class CameraReader:
         """The camera in words."""
         return self._camera.describe()
 
+    @property
+    def topics(self) -> dict[str, str]:
+        """A camera of the node's own has no topics."""
+        return {}
+
     def start(self, submit: Callable[[Callable[[], Frame]], None]) -> None:
         """Begin to read."""
         if self._stopping.is_set():  # the last stop closed the camera

@@ -33,6 +33,19 @@ _RELIABILITIES = {
 }
 
 
+def image_offers(topic: str, transport: str) -> list[tuple[str, bool]]:
+    """(topic, whether it is compressed) in the order in which the node takes what is published.
+
+    Args:
+        topic: the resolved image topic.
+        transport: the parameter `camera.transport`.
+    """
+    offers = [(topic, False)] if transport in ("auto", "raw") else []
+    if transport in ("auto", "compressed"):
+        offers += [(topic, True), (f"{topic}/compressed", True)]
+    return offers
+
+
 @dataclass(frozen=True)
 class _Choice:
     """What to subscribe to."""
@@ -88,6 +101,11 @@ class ImageTopic:
             how = f"{kind}, {self._choice.reliability.name.lower()}"
         return f"topic {self.topic} ({how}), calibration from {self.info_topic}"
 
+    @property
+    def topics(self) -> dict[str, str]:
+        """The resolved topics, by their names in the diagnostics."""
+        return {"image_topic": self.topic, "camera_info_topic": self.info_topic}
+
     def start(self, submit: Callable[[Callable[[], Frame]], None]) -> None:
         """Subscribe, and hand every image to `submit` as a function that decodes it."""
         self._submit = submit
@@ -131,13 +149,7 @@ class ImageTopic:
         self._report_silence(published=choice is not None)
 
     def _choose(self) -> _Choice | None:
-        transport = self._settings.transport
-        candidates = []
-        if transport in ("auto", "raw"):
-            candidates.append((self.topic, False))
-        if transport in ("auto", "compressed"):
-            candidates += [(self.topic, True), (f"{self.topic}/compressed", True)]
-        for topic, compressed in candidates:
+        for topic, compressed in image_offers(self.topic, self._settings.transport):
             wanted = "CompressedImage" if compressed else "Image"
             publishers = [
                 info

@@ -35,12 +35,15 @@ from depth_node.types import Frame
 DIAGNOSTICS_PERIOD_S = 1.0
 SUCCESS = TransitionCallbackReturn.SUCCESS
 FAILURE = TransitionCallbackReturn.FAILURE
+_NOT_LOGGED = ("state", "image_topic", "camera_info_topic")  # said already, in other words
 _log = logging.getLogger(__name__)
 
 
 class _Source(Protocol):
     """Where frames come from: a topic or a camera of the node's own."""
 
+    @property
+    def topics(self) -> dict[str, str]: ...
     def describe(self) -> str: ...
     def start(self, submit: Callable[[Callable[[], Frame]], None]) -> None: ...
     def stop(self) -> None: ...
@@ -145,7 +148,7 @@ class DepthNode(LifecycleNode):
         self._engine = load_engine(settings.model, _log.info)
         self._outputs = Outputs(self, settings, self.metrics)
         self._scale_inputs = ScaleInputs(self, settings, self.health, self._listen)
-        facts = {name: text for name, text in self._facts().items() if name != "state"}
+        facts = {name: text for name, text in self._facts().items() if name not in _NOT_LOGGED}
         _log.info("configured: %s", "; ".join(f"{name} {text}" for name, text in facts.items()))
 
     def _activate(self) -> None:
@@ -216,6 +219,7 @@ class DepthNode(LifecycleNode):
         facts = {"state": self.state_label}
         if self._source is not None:
             facts["camera"] = self._source.describe()
+            facts |= self._source.topics
         if self._engine is not None:
             facts["network"] = self._engine.model
             facts["engine"] = f"{self._engine.name}, {self._engine.precision}"

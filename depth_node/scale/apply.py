@@ -14,14 +14,35 @@ _TYPICAL_RESIDUAL = 0.045  # of the best global fit of a relative network on rea
 _TYPICAL_WEIGHT = 12.0  # how many points it takes to know better
 
 
+def inverse_depth_at_network_size(values: ArrayF32, estimate: ScaleEstimate) -> ArrayF32:
+    """Inverse depth q = max(scale * d + shift, 1/300) * exp(field).
+
+    Saturated and non-finite disparity, and what neither the fit nor a measured point brings nearer
+    than 300 m, is 0: never finite metres.
+
+    Args:
+        values: hxw float32 disparity.
+        estimate: metric or held.
+
+    Returns:
+        hxw float32, 1/m, finite, not negative; a new array.
+    """
+    floor = np.float32(1.0 / FARTHEST_M)
+    q: ArrayF32 = values * np.float32(estimate.scale)
+    q += np.float32(estimate.shift)
+    np.maximum(q, floor, out=q)
+    if estimate.log_field is not None:
+        q *= np.exp(_resized(estimate.log_field, values.shape[1], values.shape[0]))
+    with np.errstate(invalid="ignore"):
+        seen = (values > 0.0) & np.isfinite(values) & (q > np.float32(1.001) * floor)
+    np.copyto(q, np.float32(0.0), where=~seen)
+    return q
+
+
 def inverse_depth(
     disparity: Disparity, estimate: ScaleEstimate, width: int, height: int
 ) -> ArrayF32:
-    """Inverse depth q = max(scale * d + shift, 1/300) * exp(field).
-
-    It is computed at the disparity's resolution and interpolated bilinearly, which is exact on
-    planes. Saturated and non-finite disparity, and what neither the fit nor a measured point
-    brings nearer than 300 m, is 0: never finite metres.
+    """`inverse_depth_at_network_size`, interpolated bilinearly, which is exact on planes.
 
     Args:
         disparity: of the frame.
@@ -32,22 +53,13 @@ def inverse_depth(
     Returns:
         height x width float32, 1/m, finite, not negative.
     """
-    values = disparity.values
-    floor = np.float32(1.0 / FARTHEST_M)
-    with np.errstate(invalid="ignore"):
-        unseen = ~((values > 0.0) & np.isfinite(values))
-    q: ArrayF32 = values * np.float32(estimate.scale)
-    q += np.float32(estimate.shift)
-    np.maximum(q, floor, out=q)
-    if estimate.log_field is not None:
-        q *= np.exp(_resized(estimate.log_field, values.shape[1], values.shape[0]))
-    unseen |= q <= np.float32(1.001) * floor
-    q[unseen] = 0.0
-    if values.shape == (height, width):
-        return q
-    q = _resized(q, width, height)
+    coarse = inverse_depth_at_network_size(disparity.values, estimate)
+    if coarse.shape == (height, width):
+        return coarse
+    q = _resized(coarse, width, height)
     # Interpolation would give the rim of a saturated region a finite depth between surface and sky.
-    mask = cv2.resize(unseen.view(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
+    unseen = (coarse == 0.0).view(np.uint8)
+    mask = cv2.resize(unseen, (width, height), interpolation=cv2.INTER_NEAREST)
     q[mask.view(bool)] = 0.0
     return q
 

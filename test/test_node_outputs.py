@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -75,8 +76,12 @@ def graph() -> Iterator[Graph]:
 @pytest.fixture(scope="module")
 def received(graph: Graph) -> dict[str, list[Any]]:
     """Ten messages of every output."""
-    collectors = {topic: graph.collect(kind, topic) for topic, kind in OUTPUTS.items()}
-    return {topic: collector.wait(10, timeout=40.0) for topic, collector in collectors.items()}
+    with contextlib.ExitStack() as stack:
+        collectors = {
+            topic: stack.enter_context(graph.collect(kind, topic))
+            for topic, kind in OUTPUTS.items()
+        }
+        return {topic: collector.wait(10, timeout=40.0) for topic, collector in collectors.items()}
 
 
 def test_every_output_copies_stamp_and_frame_of_its_image(

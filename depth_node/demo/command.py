@@ -144,6 +144,7 @@ def _lidar_parameters() -> dict[str, str]:
         "lidar.enabled": "true",
         "lidar.topic": "/lidar/points",
         "lidar.extrinsics": f'"{pose}"',
+        "scale.align": "false",  # the pose is exact: nothing is to be searched
     }
 
 

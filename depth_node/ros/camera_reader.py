@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 from collections.abc import Callable
@@ -72,7 +73,7 @@ class CameraReader:
                 continue
             self._health.clear("camera")
             self._report_notices(frame)
-            submit(lambda frame=frame: frame)  # type: ignore[misc]
+            submit(functools.partial(_as_it_is, frame))
 
     def _report_notices(self, frame: Frame) -> None:
         """Say loudly what the metres rest on, and what the camera did not grant."""
@@ -80,3 +81,8 @@ class CameraReader:
         for notice in self._camera.notices:
             if self._health.report(f"notice {notice}", level, notice):
                 _log.warning("%s", notice)
+
+
+def _as_it_is(frame: Frame) -> Frame:
+    """The decoding of a frame that a camera of our own has decoded."""
+    return frame

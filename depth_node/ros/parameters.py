@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from rcl_interfaces.msg import (
     FloatingPointRange,
@@ -66,8 +67,8 @@ class NodeParameters:
                 self.refused[name] = str(error)
         return self.settings.with_values(good)
 
-    def _on_set(self, parameters: list[object]) -> SetParametersResult:
-        values = {p.name: p.value for p in parameters if p.name in self._definitions}  # type: ignore[attr-defined]
+    def _on_set(self, parameters: list[Any]) -> SetParametersResult:
+        values = {p.name: p.value for p in parameters if p.name in self._definitions}
         if not values:
             return SetParametersResult(successful=True)
         try:

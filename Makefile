@@ -3,6 +3,8 @@
 
 PYTHON ?= python3
 WORKERS ?= 2
+# Those that need neither PyTorch, a GPU nor recorded data; `depth-node bench` lists all.
+BENCHES ?= conversions geometry world_edges overhead latency
 SETUP := sh scripts/setup_venv.sh
 STAMP := .stamp
 SOURCES := setup.cfg setup.py pyproject.toml scripts/setup_venv.sh
@@ -18,7 +20,7 @@ help:
 	@echo 'make test         lint, all tests on ROS 2 Kilted, the ROS tests on ROS 2 Jazzy'
 	@echo 'make test-kilted  all tests on ROS 2 Kilted'
 	@echo 'make test-jazzy   the ROS tests on ROS 2 Jazzy'
-	@echo 'make bench        every measurement of bench/, one JSON object each'
+	@echo 'make bench        the measurements that need no data or GPU, one JSON object each'
 	@echo 'make lint         ruff and mypy'
 	@echo 'make format       let ruff format the code'
 	@echo 'make clean        remove virtual environments, builds and caches'
@@ -48,7 +50,7 @@ format: .venv/test$(STAMP)
 	@.venv/bin/ruff check --fix .
 
 bench: .venv/test$(STAMP)
-	@for name in $$(.venv/bin/depth-node bench | cut -d ' ' -f 1); do \
+	@for name in $(BENCHES); do \
 	  echo "== $$name" >&2; .venv/bin/depth-node bench $$name --json || exit 1; done
 
 clean:

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from depth_node.demo.inputs import camera_parameters
 from depth_node.demo.processes import Program, ProgramEndedError, running
 from depth_node.domain import private_domain
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 FIRST_FRAME_TIMEOUT_S = 40.0
 REFRESH_S = 0.5
-VIDEO_SUFFIXES = {".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg"}
 TRUTH_TOPIC = "/camera/depth_gt"
 
 
@@ -123,7 +123,7 @@ def _node_command(args: argparse.Namespace) -> list[str]:
     parameters = {"model.name": args.model, "model.engine": args.engine}
     remap = ["-r", "image:=/camera/image_raw", "-r", "camera_info:=/camera/camera_info"]
     if args.input != "world":
-        parameters |= _camera_parameters(args.input)
+        parameters |= camera_parameters(args.input)
         remap = []
     elif args.lidar:
         parameters |= _lidar_parameters()
@@ -146,18 +146,6 @@ def _lidar_parameters() -> dict[str, str]:
         "lidar.extrinsics": f'"{pose}"',
         "scale.align": "false",  # the pose is exact: nothing is to be searched
     }
-
-
-def _camera_parameters(source: str) -> dict[str, str]:
-    path = Path(source).expanduser()
-    if path.is_dir():
-        return {"camera.source": "folder", "camera.path": str(path.resolve())}
-    if path.suffix.lower() in VIDEO_SUFFIXES:
-        return {"camera.source": "video", "camera.path": str(path.resolve())}
-    if "://" in source:
-        return {"camera.source": "url", "camera.path": source}
-    # Quoted for the yaml parser of ROS arguments: a bare 0 would be an integer.
-    return {"camera.source": "webcam", "camera.device": f'"{source}"'}
 
 
 def _wait_for_depth(watcher: Watcher, programs: Sequence[Program], console: Console) -> bool:

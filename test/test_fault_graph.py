@@ -118,7 +118,7 @@ def test_parameters_may_change_at_100_hz(graph: Graph, camera: CameraDriver) -> 
         due = time.monotonic()
         for number in range(300):
             stride = Parameter("points.stride", value=1 + number % 4).to_parameter_msg()
-            limit = Parameter("depth.max_m", value=30.0 + number).to_parameter_msg()
+            limit = Parameter("depth.max_m", value=30.0 + number % 200).to_parameter_msg()
             request = SetParameters.Request(parameters=[stride, limit])
             client.call_async(request).add_done_callback(answered)
             due += 0.01

@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
         console.print("ended by Ctrl-C; nothing is written")
         return 130
     except ProgramEndedError as error:
-        console.print(f"[red]the demo cannot go on:[/red] {error}")
+        console.print(f"[red]the demo cannot go on:[/red] {error}", soft_wrap=True)
         return 1
 
 
@@ -83,7 +83,9 @@ def _run(args: argparse.Namespace, console: Console) -> int:
 
     logs = Path(tempfile.mkdtemp(prefix="depth_node_demo_"))
     with private_domain() as domain, running(programs, logs) as started:
-        console.print(f"{' and '.join(programs)} run on ROS domain {domain}; logs in {logs}")
+        console.print(
+            f"{' and '.join(programs)} run on ROS domain {domain}; logs in {logs}", soft_wrap=True
+        )
         watcher = Watcher(truth)
         try:
             if not _wait_for_depth(watcher, started, console):
@@ -97,7 +99,7 @@ def _run(args: argparse.Namespace, console: Console) -> int:
         print(json.dumps(result))
     else:
         console.print(_table(watcher.tally))
-        console.print("written:", *files, sep="\n  ")
+        console.print("written:", *files, sep="\n  ", soft_wrap=True)
     return 0
 
 
@@ -157,7 +159,9 @@ def _wait_for_depth(watcher: Watcher, programs: Sequence[Program], console: Cons
                 program.check()
             cause = watcher.tally.problem
             if time.monotonic() > deadline or cause.startswith("cannot configure"):
-                console.print("[red]no depth:[/red]", cause or "the node says nothing")
+                console.print(
+                    f"[red]no depth:[/red] {cause or 'the node is silent'}", soft_wrap=True
+                )
                 return False
     return True
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
 from depth_node.demo.inputs import camera_parameters
@@ -62,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         console.print("ended by Ctrl-C; nothing is written")
         return 130
     except ProgramEndedError as error:
-        console.print(f"[red]the demo cannot go on:[/red] {error}", soft_wrap=True)
+        console.print(f"[red]the demo cannot go on:[/red] {escape(str(error))}", soft_wrap=True)
         return 1
 
 
@@ -195,5 +196,5 @@ def _table(tally: Tally, left_s: float | None = None) -> Table:
     table.add_row("scale", f"{status['state']} (source {status['source']})")
     table.add_row("network", f"{values['model']} on {values['engine']}")
     if tally.problem:
-        table.add_row("the node says", tally.problem)
+        table.add_row("the node says", escape(tally.problem))
     return table

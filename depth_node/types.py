@@ -188,8 +188,7 @@ class MetricDepth:
         camera: the rectified camera of exactly this size.
         stamp_ns: copied from the frame.
         frame_id: copied from the frame.
-        scale: the estimate that the metres rest on.
-        sigma: HxW float32, standard deviation of `depth` in metres, or None when it is not known.
+        scale: the estimate that the metres rest on; `scale.apply.log_sigma` has their uncertainty.
     """
 
     depth: ArrayF32
@@ -197,4 +196,3 @@ class MetricDepth:
     stamp_ns: int
     frame_id: str
     scale: ScaleEstimate
-    sigma: ArrayF32 | None = None

@@ -160,9 +160,8 @@ def _wait_for_depth(watcher: Watcher, programs: Sequence[Program], console: Cons
                 program.check()
             cause = watcher.tally.problem
             if time.monotonic() > deadline or cause.startswith("cannot configure"):
-                console.print(
-                    f"[red]no depth:[/red] {cause or 'the node is silent'}", soft_wrap=True
-                )
+                said = escape(cause or "the node is silent")
+                console.print(f"[red]no depth:[/red] {said}", soft_wrap=True)
                 return False
     return True
 

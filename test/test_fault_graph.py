@@ -135,12 +135,12 @@ def test_parameters_may_change_at_100_hz(graph: Graph, camera: CameraDriver) -> 
 def test_transitions_from_wrong_states_are_refused_and_cycles_leave_nothing_behind(
     graph: Graph, camera: CameraDriver
 ) -> None:
-    assert not graph.change_state(Transition.TRANSITION_CONFIGURE)
-    assert not graph.change_state(Transition.TRANSITION_CLEANUP)
+    graph.assert_refused(Transition.TRANSITION_CONFIGURE)
+    graph.assert_refused(Transition.TRANSITION_CLEANUP)
     with graph.collect(Image, DEPTH) as images:
         for _ in range(3):
             assert all(map(graph.change_state, DOWN))
-            assert not graph.change_state(Transition.TRANSITION_ACTIVATE)
+            graph.assert_refused(Transition.TRANSITION_ACTIVATE)
             assert all(map(graph.change_state, UP))
         images.clear()
         images.wait(5, timeout=30.0)

@@ -97,24 +97,13 @@ def run_camera(scene: Scene) -> None:
 
 def run_node(scene: Scene) -> None:
     """The real node; only the network may be replaced by a constant."""
-    import depth_node.ros.node
     from depth_node.ros.main import main
-    from depth_node.types import Disparity
 
     if scene.network == INSTANT:
+        from instant import replace_network
+
         answer = cv2.resize(picture(scene.width, scene.height)[:, :, 0], (336, 252))
-        answer = cv2.GaussianBlur(answer.astype(np.float32), (0, 0), 1.0)
-
-        class Instant:
-            name, model, device, precision = "instant", "constant", "none", "fp32"
-
-            def infer(self, image: Any) -> Disparity:
-                return Disparity(answer.copy())
-
-            def close(self) -> None:
-                pass
-
-        depth_node.ros.node.load_engine = lambda *_: Instant()  # type: ignore[assignment]
+        replace_network(cv2.GaussianBlur(answer.astype(np.float32), (0, 0), 1.0))
     parameters = {"scale.source": "fixed", "scale.fixed_scale": "0.01"}
     if scene.network != INSTANT:
         parameters["model.name"] = scene.network

@@ -40,22 +40,11 @@ def disparity() -> Any:
 
 def run_node() -> None:
     """The real node; only the network is replaced."""
-    import depth_node.ros.node
+    from instant import replace_network
+
     from depth_node.ros.main import main
-    from depth_node.types import Disparity
 
-    answer = disparity()
-
-    class Instant:
-        name, model, device, precision = "instant", "constant", "none", "fp32"
-
-        def infer(self, image: Any) -> Disparity:
-            return Disparity(answer.copy())
-
-        def close(self) -> None:
-            pass
-
-    depth_node.ros.node.load_engine = lambda settings, log: Instant()  # type: ignore[assignment]
+    replace_network(disparity())
     parameters = {"scale.source": "fixed", "scale.fixed_scale": "0.01"}
     arguments = [f"{name}:={value}" for name, value in parameters.items()]
     ros = ["--ros-args", "-r", "image:=/camera/image_raw"]

@@ -8,6 +8,7 @@ import os
 import random
 import re
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,11 @@ DOMAINS = range(1, 102)
 """Domains whose ports lie below those that Linux hands out to others (ROS 2's domain ID page)."""
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where Fast DDS keeps its ports, not a file of ours
 _FIRST_PORT, _PORTS_A_DOMAIN = 7400, 250  # RTPS 2.3, 9.6.1.1
+# Fast DDS 3 (Kilted) and 2 (Jazzy) name their files differently: a port that processes read from,
+# or the segment of one process; locks (exclusive, shared) and a mutex stand beside them.
+_PORT = re.compile(r"(fastdds|fastrtps)_port(\d+)")
+_SEGMENT = re.compile(r"(fastdds|fastrtps)_[0-9a-f]{16}")
+_START_S = 5.0  # a process that has just made its file may not have locked it yet
 
 
 @contextlib.contextmanager
@@ -24,7 +30,8 @@ def private_domain() -> Iterator[int]:
     """Put this process and its children on a ROS domain that nobody else is seen to use.
 
     Discovery stays on this machine, and the Fast DDS profile of the package is set unless the user
-    has named another one. The environment stays as it is afterwards; the domain is free again.
+    has named another one. The environment stays as it is afterwards; the domain is free again, and
+    what processes that were killed on it had left in shared memory is removed.
 
     Raises:
         RuntimeError: all domains are taken.
@@ -39,21 +46,59 @@ def private_domain() -> Iterator[int]:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 continue
+            _remove_what_the_dead_left(domain)
             os.environ["ROS_DOMAIN_ID"] = str(domain)
             os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
             os.environ.update(fastdds_environment())
-            yield domain
+            try:
+                yield domain
+            finally:
+                _remove_what_the_dead_left(domain)
             return
     raise RuntimeError(f"all ROS domains of {DOMAINS} are taken; is something still running?")
 
 
 def _domains_in_shared_memory() -> set[int]:
-    """Domains whose ports Fast DDS has in shared memory.
-
-    Either somebody is on them now, or a process that was killed has left its ports, with locks that
-    nobody will open; a newcomer can hang on those.
-    """
+    """Domains whose ports Fast DDS has in shared memory: somebody is, or was, on them."""
     if not _SHARED_MEMORY.is_dir():
         return set()
-    matches = (re.match(r"fastdds_port(\d+)", path.name) for path in _SHARED_MEMORY.iterdir())
-    return {(int(match[1]) - _FIRST_PORT) // _PORTS_A_DOMAIN for match in matches if match}
+    matches = (_PORT.match(path.name) for path in _SHARED_MEMORY.iterdir())
+    return {_domain_of(match) for match in matches if match}
+
+
+def _domain_of(port: re.Match[str]) -> int:
+    return (int(port[2]) - _FIRST_PORT) // _PORTS_A_DOMAIN
+
+
+def _remove_what_the_dead_left(domain: int) -> None:
+    """Remove segments of Fast DDS and ports of a domain that no living process holds.
+
+    A process that is killed leaves its segment (35 MB with our profile) and its ports; one that
+    takes such a port over can wait forever on a lock that nobody will open. Ports of other domains
+    stay: to look at a port's lock is to hold it for a moment, just when its process may want it.
+    """
+    if not _SHARED_MEMORY.is_dir():
+        return
+    for path in _SHARED_MEMORY.iterdir():
+        port = _PORT.fullmatch(path.name)
+        if not (_SEGMENT.fullmatch(path.name) or (port and _domain_of(port) == domain)):
+            continue
+        locks = [path.with_name(path.name + ending) for ending in ("_el", "_sl")]
+        with contextlib.suppress(FileNotFoundError, PermissionError):  # another's, or gone by now
+            if time.time() - path.stat().st_ctime < _START_S or any(map(_is_held, locks)):
+                continue
+            path.unlink()
+            for leftover in (*locks, path.with_name(f"sem.{path.name}_mutex")):
+                leftover.unlink(missing_ok=True)
+
+
+def _is_held(lock: Path) -> bool:
+    """Whether a living process holds a lock file of Fast DDS; one that is not there is free."""
+    try:
+        with lock.open() as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False

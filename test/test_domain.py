@@ -1,7 +1,9 @@
-"""A ROS domain of one's own."""
+"""A ROS domain of one's own, and what is left of it in shared memory."""
 
 from __future__ import annotations
 
+import fcntl
+import time
 from pathlib import Path
 
 import pytest
@@ -10,19 +12,63 @@ import depth_node.domain
 from depth_node.domain import DOMAINS, private_domain
 
 
+@pytest.fixture
+def shared_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(depth_node.domain, "_SHARED_MEMORY", tmp_path)
+    return tmp_path
+
+
+def later(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    now = time.time() + seconds
+    monkeypatch.setattr(time, "time", lambda: now)
+
+
 def test_two_holders_have_two_domains() -> None:
     with private_domain() as first, private_domain() as second:
         assert first != second
 
 
+@pytest.mark.parametrize("library", ["fastdds", "fastrtps"])
 def test_a_domain_with_ports_in_shared_memory_is_the_last_choice(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shared_memory: Path, library: str
 ) -> None:
     free = 42
     for domain in DOMAINS:
         if domain != free:
-            (tmp_path / f"fastdds_port{7400 + 250 * domain + 11}").touch()
-    (tmp_path / "something_else").touch()
-    monkeypatch.setattr(depth_node.domain, "_SHARED_MEMORY", tmp_path)
+            (shared_memory / f"{library}_port{7400 + 250 * domain + 11}").touch()
+    (shared_memory / "something_else").touch()
     with private_domain() as domain:
         assert domain == free
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("name", ["fastdds_port{}", "fastrtps_port{}", "fastdds_" + "0a" * 8])
+def test_what_a_killed_process_left_in_shared_memory_is_removed(
+    shared_memory: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    other = "fastdds_port7001"  # no domain's own
+    with private_domain() as domain:
+        name = name.format(7400 + 250 * domain + 13)
+        for left in (name, f"{name}_el", f"sem.{name}_mutex", other):
+            (shared_memory / left).touch()
+        with private_domain():
+            pass
+        assert len(names(shared_memory)) == 4  # too young to tell
+        later(monkeypatch, 60.0)
+    assert names(shared_memory) == [other]
+
+
+def test_shared_memory_of_a_living_process_stays(
+    shared_memory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with private_domain() as domain:
+        name = f"fastrtps_port{7400 + 250 * domain + 13}"
+        lock = (shared_memory / f"{name}_el").open("w")
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        (shared_memory / name).touch()
+        later(monkeypatch, 60.0)
+    assert names(shared_memory) == [name, f"{name}_el"]
+    lock.close()

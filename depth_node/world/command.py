@@ -6,13 +6,14 @@ import argparse
 import json
 import sys
 import time
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import cv2
 
 from depth_node.world.cache import CachedDrive, CacheError, load_drive, render_drive
-from depth_node.world.drive import DriveSettings
+from depth_node.world.drive import DriveSettings, Mounts, SensorNoise
 from depth_node.world.sampling import GENERATORS, sample
 from depth_node.world.sheet import contact_sheet
 
@@ -37,6 +38,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     drive.add_argument(
         "--seconds", type=float, default=defaults.seconds, help="length of the loop (%(default)s)"
     )
+    sensors = parser.add_argument_group("the robot's sensors")
+    for place in ("camera", "lidar"):
+        sensors.add_argument(
+            f"--{place}-at",
+            type=float,
+            nargs=3,
+            metavar=("X", "Y", "Z"),
+            default=getattr(defaults.mounts, place),
+            help="metres in base_link (%(default)s)",
+        )
+    for error in fields(SensorNoise):
+        sensors.add_argument(
+            f"--{error.name.replace('_', '-')}",
+            type=float,
+            default=error.default,
+            metavar="NUMBER",
+            help=f"{error.metadata['description']} (%(default)s)",
+        )
     parser.add_argument(
         "--duration", type=float, help="stop publishing after so many seconds", metavar="SECONDS"
     )
@@ -74,10 +93,7 @@ def run(args: argparse.Namespace) -> int:
         if args.sheet:
             report["sheet"] = _write_sheet(args)
         if args.render or args.publish:
-            settings = DriveSettings(
-                args.kind, args.seed, args.width, args.height, args.fps, args.seconds
-            )
-            drive = _render(settings, report, quiet=args.json)
+            drive = _render(_settings(args), report, quiet=args.json)
             if args.publish:
                 _publish(drive, args, report)
     except (CacheError, ValueError, OSError) as error:
@@ -89,6 +105,21 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(report))
     return 0
+
+
+def _settings(args: argparse.Namespace) -> DriveSettings:
+    mounts = Mounts(camera=tuple(args.camera_at), lidar=tuple(args.lidar_at))
+    noise = SensorNoise(**{error.name: getattr(args, error.name) for error in fields(SensorNoise)})
+    return DriveSettings(
+        args.kind,
+        args.seed,
+        args.width,
+        args.height,
+        args.fps,
+        args.seconds,
+        mounts=mounts,
+        noise=noise,
+    )
 
 
 def _write_sheet(args: argparse.Namespace) -> str:

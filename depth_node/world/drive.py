@@ -53,27 +53,32 @@ class Mounts:
         return np.asarray(np.linalg.inv(self.base_to("camera")) @ self.base_to(sensor))
 
 
+def _error(default: float, description: str) -> float:
+    value: float = field(default=default, metadata={"description": description})
+    return value
+
+
 @dataclass(frozen=True)
 class SensorNoise:
-    """What the ranging sensors get wrong.
+    """What the sensors get wrong; `depth-node world` has an option for each field."""
 
-    Attributes:
-        lidar_sigma_m: standard deviation of LiDAR ranges.
-        lidar_dropout: share of LiDAR returns that are missing.
-        lidar_outliers: share of LiDAR returns that are anywhere between the sensor and the surface.
-        lidar_offset_m: constant error of LiDAR ranges.
-        scan_sigma_m: standard deviation of the planar scan's ranges.
-        range_sigma_m: standard deviation of the range finder.
-        imu_sigma: standard deviation of the accelerometer, m/s^2.
-    """
+    lidar_sigma_m: float = _error(0.015, "standard deviation of LiDAR ranges")
+    lidar_dropout: float = _error(0.03, "share of LiDAR returns that are missing")
+    lidar_outliers: float = _error(
+        0.0, "share of LiDAR returns anywhere between the sensor and the surface"
+    )
+    lidar_offset_m: float = _error(0.0, "constant error of LiDAR ranges, metres")
+    scan_sigma_m: float = _error(0.01, "standard deviation of the planar scan's ranges")
+    range_sigma_m: float = _error(0.01, "standard deviation of the range finder")
+    imu_sigma: float = _error(0.02, "standard deviation of the accelerometer, m/s^2")
 
-    lidar_sigma_m: float = 0.015
-    lidar_dropout: float = 0.03
-    lidar_outliers: float = 0.0
-    lidar_offset_m: float = 0.0
-    scan_sigma_m: float = 0.01
-    range_sigma_m: float = 0.01
-    imu_sigma: float = 0.02
+    def __post_init__(self) -> None:
+        for name in ("lidar_dropout", "lidar_outliers"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"{name} is {getattr(self, name)}; a share lies in [0, 1]")
+        for name in ("lidar_sigma_m", "scan_sigma_m", "range_sigma_m", "imu_sigma"):
+            if getattr(self, name) < 0.0:
+                raise ValueError(f"{name} is {getattr(self, name)}; a deviation is 0 or more")
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ def lidar_cloud(
     directions = beams.reshape(-1, 3)
     ranges, cosine = _cast_from(scene, pose, directions)
     ranges = ranges + np.float32(noise.lidar_offset_m)
-    ranges += rng.normal(0, max(noise.lidar_sigma_m, 0), len(ranges)).astype(np.float32)
+    ranges += rng.normal(0, noise.lidar_sigma_m, len(ranges)).astype(np.float32)
     stray = rng.random(len(ranges)) < noise.lidar_outliers
     ranges[stray] *= rng.random(int(stray.sum()), np.float32)
     kept = (ranges > LIDAR_MIN_M) & (ranges < LIDAR_MAX_M)

@@ -48,6 +48,8 @@ def to_fp16(core: Any, front: Sequence[str] = ()) -> Any:
     copy = onnx.ModelProto()
     copy.CopyFrom(core)
     _unshare_initializers(copy.graph)
+    for number, node in enumerate(copy.graph.node):  # ONNX Runtime 1.23 names its casts by them
+        node.name = node.name or f"unnamed_{number}_{node.op_type}"
     converted = convert_float_to_float16(
         copy,
         keep_io_types=True,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from depth_node.engines.base import Engine
 from depth_node.engines.select import load_engine
+from depth_node.evaluation.temporal import temporal_alignment_error
 from depth_node.parameters import ModelSettings
 from depth_node.scale.apply import inverse_depth, log_sigma
 from depth_node.scale.fit import fit_affine
@@ -21,7 +23,6 @@ from depth_node.scale.metric import MetricScaleEstimator, ScaleConfig
 from depth_node.scale.points import SparseDepth, from_depth_image, project, sample_disparity
 from depth_node.types import (
     ArrayF32,
-    ArrayF64,
     CameraModel,
     Disparity,
     Frame,
@@ -147,10 +148,9 @@ def world_drive(kind: str) -> Iterator[Step]:
 
 
 def temporal_alignment(engine: Engine, folder: Path) -> dict[str, Any]:
-    """Temporal alignment error (Video Depth Anything, 2025) with the filter on and off, percent.
+    """Temporal alignment error with the filter on and off, percent.
 
-    Depth of one frame, moved by the recorded poses into the next, against the depth there, and
-    back; 500 pixels of the recorded depth are given in each frame.
+    500 pixels of the recorded depth are given in each frame.
     """
     calibration = json.loads((folder / "calib.json").read_text())
     K = np.asarray(calibration["K"], np.float64)
@@ -162,8 +162,8 @@ def temporal_alignment(engine: Engine, folder: Path) -> dict[str, Any]:
             config = ScaleConfig(filtered=filtered, local_correction=local)
             depths = list(_seven_scenes_depths(engine, folder, camera, config))
             errors = [
-                0.5 * (_reprojection(a, b, P, Q, K) + _reprojection(b, a, Q, P, K))
-                for a, b, P, Q in zip(depths, depths[1:], poses, poses[1:], strict=False)
+                temporal_alignment_error(pair, moved, K)
+                for pair, moved in zip(pairwise(depths), pairwise(poses), strict=True)
             ]
             name = f"filter_{'on' if filtered else 'off'}_local_{'on' if local else 'off'}"
             result[name] = round(100 * float(np.mean(errors)), 3)
@@ -193,19 +193,3 @@ def _seven_scenes_depths(
 def _some(points: SparseDepth, keep: NDArray[np.intp]) -> SparseDepth:
     arrays = {name: getattr(points, name)[keep] for name in ("u", "v", "depth", "sigma")}
     return replace(points, **arrays)
-
-
-def _reprojection(a: ArrayF32, b: ArrayF32, T_a: ArrayF64, T_b: ArrayF64, K: ArrayF64) -> float:
-    """AbsRel between depth `a` moved into frame b and depth `b`."""
-    v, u = np.mgrid[: a.shape[0] : 4, : a.shape[1] : 4]
-    z = a[v, u].ravel()
-    rays = np.linalg.inv(K) @ np.stack([u.ravel(), v.ravel(), np.ones(u.size)])
-    T = np.linalg.inv(T_b) @ T_a
-    moved = T[:3, :3] @ (rays * z) + T[:3, 3:]
-    pixel = K @ moved
-    with np.errstate(invalid="ignore", divide="ignore"):
-        x, y = np.round(pixel[0] / pixel[2]), np.round(pixel[1] / pixel[2])
-        seen = (x >= 0) & (x < a.shape[1]) & (y >= 0) & (y < a.shape[0]) & (moved[2] > 0)
-    there = b[y[seen].astype(int), x[seen].astype(int)]
-    error = np.abs(moved[2][seen] - there) / there
-    return float(np.nanmean(error))

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from depth_node.evaluation import depth as protocol
+from depth_node.types import Disparity
 
 
 def scene(seed: int = 0, shape: tuple[int, int] = (24, 32)) -> np.ndarray:
@@ -53,6 +54,30 @@ def test_depth_alignment_recovers_scale_and_shift():
     assert (scale, shift) == pytest.approx((3, 1.5), rel=1e-4)
 
 
+def test_a_metric_network_is_compared_as_it_is_or_fitted_in_depth():
+    truth = scene(7)
+    mask = truth > 0
+    seen = Disparity((1 / (2 * truth)).astype(np.float32), "metric")  # all of it twice too far
+    as_it_is = protocol.DepthProtocol(0.1, 50.0, align="none").predicted_depth(seen, truth, mask)
+    np.testing.assert_allclose(as_it_is, 2 * truth, rtol=1e-5)
+    fitted = protocol.DepthProtocol(0.1, 50.0, align="depth").predicted_depth(seen, truth, mask)
+    np.testing.assert_allclose(fitted, truth, rtol=1e-4)
+
+
+@pytest.mark.parametrize("align", ["none", "depth"])
+def test_relative_disparity_is_fitted_in_disparity_only(align):
+    with pytest.raises(protocol.EvaluationError, match="relative"):
+        protocol.DepthProtocol(align=align).predicted_depth(
+            Disparity(scene()), scene(), np.ones((24, 32), bool)
+        )
+
+
+@pytest.mark.parametrize("ends", [(0.0, 10.0), (5.0, 5.0), (1.0, np.inf), (np.nan, 10.0)])
+def test_a_range_that_is_none_is_refused(ends):
+    with pytest.raises(protocol.EvaluationError, match="range"):
+        protocol.DepthProtocol(*ends)
+
+
 def test_negative_aligned_disparity_becomes_the_far_end_of_the_range():
     depth = protocol.aligned_depth(np.array([[-1.0, 0.0, 0.5, 1e6]], np.float32), 1, 0, 0.1, 80)
     assert depth.tolist() == [[80.0, 80.0, 2.0, pytest.approx(0.1)]]
@@ -79,7 +104,9 @@ def test_crops_are_those_of_the_literature():
     garg = protocol.valid_mask(np.ones((375, 1242), np.float32), 1e-3, 80, "garg")
     rows, columns = np.nonzero(garg)
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (153, 370, 44, 1196)
-    benchmark = protocol.valid_mask(np.ones((375, 1242), np.float32), 1e-3, 80, "none", 352)
+    benchmark = protocol.valid_mask(
+        np.ones((375, 1242), np.float32), 1e-3, 80, "none", benchmark=True
+    )
     assert benchmark.sum() == 352 * 1216
     assert not benchmark[:23].any()
 

@@ -15,12 +15,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from depth_node.types import ArrayF32, ArrayF64
+from depth_node.types import ArrayF32, ArrayF64, Disparity
 
 MINIMUM_DISPARITY = 1e-3
 MINIMUM_PIXELS = 16
+BENCHMARK_CROP = (352, 1216)
+"""Rows and columns of KITTI's depth benchmark, at the bottom and in the middle of the image."""
 
 Crop = Literal["none", "eigen", "garg"]
+Align = Literal["disparity", "depth", "none"]
 Mask = NDArray[np.bool_]
 
 
@@ -51,8 +54,68 @@ class DepthMetrics:
     delta3: float
 
 
+@dataclass(frozen=True)
+class DepthProtocol:
+    """What counts, and what is fitted to the truth before it is compared.
+
+    Attributes:
+        low: nearest depth of the data set, metres.
+        high: farthest depth of the data set, metres.
+        crop: part of the image that counts, see `valid_mask`.
+        benchmark: whether KITTI's benchmark crop comes before it.
+        align: what one scale and shift for each image are fitted in; `none` compares metres.
+    """
+
+    low: float = 1e-3
+    high: float = 10.0
+    crop: Crop = "none"
+    benchmark: bool = False
+    align: Align = "disparity"
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.low < self.high < np.inf:
+            raise EvaluationError(
+                f"the range {self.low:g} to {self.high:g} m is none: both ends must be positive, "
+                "finite and in this order"
+            )
+
+    def mask(self, truth: ArrayF32) -> Mask:
+        """Say which pixels of HxW float32 metres count; HxW bool."""
+        return valid_mask(truth, self.low, self.high, self.crop, self.benchmark)
+
+    def predicted_depth(self, seen: Disparity, truth: ArrayF32, mask: Mask) -> ArrayF32:
+        """Turn what a network saw into metres that may be compared with the truth.
+
+        Args:
+            seen: at any resolution; it is resized linearly to the truth's.
+            truth: HxW float32 metres.
+            mask: HxW bool, what to fit on.
+
+        Returns:
+            HxW float32 metres within the range.
+
+        Raises:
+            EvaluationError: as align_disparity; or the network is relative, and its output shall
+                not be fitted in disparity.
+        """
+        disparity = resized(seen.values, truth)
+        if self.align == "disparity":
+            scale, shift = align_disparity(disparity, truth, mask)
+            return aligned_depth(disparity, scale, shift, self.low, self.high)
+        if seen.kind != "metric":
+            raise EvaluationError(
+                "the network's output is relative: it has to be aligned in disparity, where its "
+                "unknown scale and shift are"
+            )
+        depth = aligned_depth(disparity, 1.0, 0.0, self.low, self.high)
+        if self.align == "depth":
+            scale, shift = align_depth(depth, truth, mask)
+            depth = np.clip(depth * np.float32(scale) + np.float32(shift), self.low, self.high)
+        return depth
+
+
 def valid_mask(
-    depth: ArrayF32, low: float, high: float, crop: Crop = "none", dataset_rows: int | None = None
+    depth: ArrayF32, low: float, high: float, crop: Crop = "none", benchmark: bool = False
 ) -> Mask:
     """Say which pixels of the ground truth count.
 
@@ -62,22 +125,22 @@ def valid_mask(
         high: farthest depth that counts, metres.
         crop: `garg` (Garg et al., ECCV 2016) or `eigen` (Eigen et al., NIPS 2014); for 640x480
             images `eigen` is the crop of NYU, otherwise that of KITTI.
-        dataset_rows: rows that remain at the bottom before a KITTI crop is taken (352 for the
-            benchmark crop, then 1216 columns in the middle); None for the whole image.
+        benchmark: take the crop of KITTI's depth benchmark first, 352x1216 at the bottom and in
+            the middle.
 
     Returns:
         HxW bool.
     """
     with np.errstate(invalid="ignore"):
         mask: Mask = (depth >= low) & (depth <= high) & (depth > 0)
-    return mask & _crop_mask(depth.shape[0], depth.shape[1], crop, dataset_rows)
+    return mask & _crop_mask(depth.shape[0], depth.shape[1], crop, benchmark)
 
 
-def _crop_mask(height: int, width: int, crop: Crop, dataset_rows: int | None) -> Mask:
+def _crop_mask(height: int, width: int, crop: Crop, benchmark: bool) -> Mask:
     mask = np.zeros((height, width), bool)
     top, left, h, w = 0, 0, height, width
-    if dataset_rows is not None:
-        h, w = min(dataset_rows, height), min(1216, width)
+    if benchmark:
+        h, w = min(BENCHMARK_CROP[0], height), min(BENCHMARK_CROP[1], width)
         top, left = height - h, (width - w) // 2
     if crop == "eigen" and (height, width) == (480, 640):
         mask[45:471, 41:601] = True
@@ -192,11 +255,16 @@ def evaluate_disparity(
     Raises:
         EvaluationError: as align_disparity.
     """
-    if disparity.shape != depth.shape:
-        size = (depth.shape[1], depth.shape[0])
-        disparity = np.asarray(cv2.resize(disparity, size, interpolation=cv2.INTER_LINEAR))
+    disparity = resized(disparity, depth)
     scale, shift = align_disparity(disparity, depth, mask)
     return depth_metrics(aligned_depth(disparity, scale, shift, low, high), depth, mask)
+
+
+def resized(values: ArrayF32, depth: ArrayF32) -> ArrayF32:
+    """Bring hxw values to the size of HxW `depth`, linearly; as they are where it is theirs."""
+    if values.shape == depth.shape:
+        return values
+    return np.asarray(cv2.resize(values, depth.shape[::-1], interpolation=cv2.INTER_LINEAR))
 
 
 def row_baseline(height: int, width: int) -> ArrayF32:

@@ -66,6 +66,15 @@ class ScaleSettings:
         "Look for a rotation of a cloud that is off by a little (its extrinsics) and undo it.",
         dynamic=True,
     )
+    max_sigma: float = param(
+        0.15,
+        "Depth is called metric only while the scale is known better than this, relative to depth "
+        "(one sigma). A single range reading or a planar scan stays below it with Depth Anything "
+        "V2 and above it with the shipped student, whose depth is then held or relative.",
+        minimum=0.01,
+        maximum=1.0,
+        dynamic=True,
+    )
     publish_when_not_metric: str = param(
         "held",
         "What frames publish whose scale is not measured now: held publishes metres while the "

@@ -7,6 +7,7 @@ and never writes to it.
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -139,9 +140,28 @@ class ScaleState(enum.Enum):
     METRIC = "metric"
     """Measured now, by the named source."""
     HELD = "held"
-    """Carried forward from an earlier measurement, less certain with every frame."""
+    """Carried forward from an earlier measurement, less certain with every frame, or measured too
+    coarsely to be called metric."""
     RELATIVE = "relative"
     """There is no metric scale: nothing may be published as metres."""
+
+
+@dataclass(frozen=True)
+class PointCounts:
+    """What became of one source's points on one frame.
+
+    Attributes:
+        given: points inside the image.
+        saturated: on disparity 0, where nothing was measured.
+        refused: contradicted by the global fit or by their neighbours (seen through an edge,
+            glass, wet floor, something that moved).
+        used: the rest.
+    """
+
+    given: int = 0
+    saturated: int = 0
+    refused: int = 0
+    used: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,7 +174,8 @@ class ScaleEstimate:
         scale: 1/m per unit of disparity, positive.
         shift: 1/m.
         covariance: 2x2 float64, of (scale, shift).
-        age_s: seconds since the last accepted measurement.
+        age_s: the image's stamp minus that of the newest measurement that was accepted, seconds, at
+            least 0.
         inliers: measurements that the fit accepted.
         residual: median of |predicted - measured| / measured inverse depth over the inliers.
         reason: why the state is not metric, or empty.
@@ -163,6 +184,7 @@ class ScaleEstimate:
         log_sigma: gh x gw float32 standard deviation of log inverse depth after the correction, or
             None: then covariance and residual say all that is known. `depth_node.scale.apply`
             turns either into pixels.
+        counts: by source, what became of the points measured for this frame.
     """
 
     state: ScaleState
@@ -176,6 +198,7 @@ class ScaleEstimate:
     reason: str = ""
     log_field: ArrayF32 | None = None
     log_sigma: ArrayF32 | None = None
+    counts: Mapping[str, PointCounts] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,6 +12,7 @@ from doctor_run import Report, doctor, fill_cache
 
 pytest.importorskip("rclpy")
 
+from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 from ros_graph import CameraDriver, Graph, private_graph, stamped
@@ -184,6 +185,14 @@ def test_a_node_that_is_not_there_is_told_from_an_empty_graph() -> None:
     assert finding.level == Level.ERROR
     assert "no node named rear_depth" in finding.seen
     assert "--node /front_depth" in finding.cure
+
+
+def test_what_the_node_knows_of_extrinsics_is_told() -> None:
+    known = KeyValue(key="lidar extrinsics", value="no sign of an error in 12 views")
+    report = [DiagnosticStatus(level=b"\x00", values=[known])]
+    seen = Observation(rmw=FASTDDS, nodes=[NODE], node=NODE, state="active", report=report)
+    found = [finding for finding in check_node(seen, "") if finding.topic == known.key]
+    assert [(finding.level, finding.seen) for finding in found] == [(Level.OK, known.value)]
 
 
 def test_ctrl_c_ends_a_look(graph: Graph, cache: Path) -> None:

@@ -70,6 +70,21 @@ def test_without_colour_a_point_has_twelve_bytes(kwargs):
     assert not cloud.has_rgb
 
 
+@pytest.mark.parametrize(("color", "names"), [(True, "x y z rgb sigma"), (False, "x y z sigma")])
+def test_sigma_rides_in_the_last_field_of_each_point(color, names):
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    sigma = rng.uniform(0.01, 1.0, (6, 8)).astype(np.float32)
+    depth = metric(np.full((6, 8), 2.0))
+    settings = PointsSettings(color=color, stride=2)
+    cloud = CloudPacker().pack(depth, image, settings, MAX_M, sigma)
+    assert cloud.fields == tuple(names.split())
+    assert cloud.has_rgb == color
+    np.testing.assert_array_equal(cloud.data[..., -1], sigma[::2, ::2])
+    if color:
+        np.testing.assert_array_equal(colours(cloud), image[::2, ::2])
+
+
 def test_every_colour_survives_packing():
     values = np.arange(256, dtype=np.uint8)
     image = np.stack([values, values[::-1], np.roll(values, 77)], axis=-1).reshape(16, 16, 3)

@@ -93,7 +93,7 @@ def test_unreadable_files_are_named(files, tmp_path):
         load_scene(disparity, tmp_path / "missing.png", 256.0)
 
 
-BARS = {"random:100": 0.048, "random:500": 0.029, "random:2000": 0.0195, "random:10000": 0.0145}
+BARS = {"random:100": 0.048, "random:500": 0.029, "random:2000": 0.02, "random:10000": 0.0145}
 BARS |= {"lines:64": 0.0185, "lines:16": 0.0285, "lines:8": 0.036, "lines:4": 0.055}
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scale_picture import SCALE, SHIFT, bent_disparity, inverse_depth, points
@@ -10,7 +12,7 @@ from depth_node.scale.diffusion import diffuse
 from depth_node.scale.field import build_grids, correct, fine_shape, fused
 from depth_node.scale.nearest import nearest_points
 from depth_node.scale.points import sample
-from depth_node.scale.upsample import joint_bilateral_double
+from depth_node.scale.upsample import guided, joint_bilateral_double
 
 
 def corrected(count: int, seed: int = 0, spoil: float = 0.0):
@@ -69,7 +71,7 @@ def test_still_frames_steady_the_correction_and_a_contradiction_replaces_it():
     steadied = fused(first, second, 0.0)
     moved = np.abs(steadied.log_field - first.log_field).mean()
     assert moved < np.abs(second.log_field - first.log_field).mean()
-    far = type(second)(second.log_field + np.float32(1.0), second.log_sigma, second.used)
+    far = replace(second, log_field=second.log_field + np.float32(1.0))
     sure = second.log_sigma < 0.2
     assert fused(first, far, 0.0).log_field[sure] == pytest.approx(far.log_field[sure], abs=1e-5)
 
@@ -124,6 +126,32 @@ def test_a_slanted_plane_is_no_edge():
 @pytest.mark.parametrize("size", [(480, 640), (252, 336), (375, 1242), (37, 53)])
 def test_the_grid_is_divisible_and_bounded(size: tuple[int, int]):
     rows, columns = fine_shape(*size)
-    assert rows % 4 == 0
-    assert columns % 4 == 0
+    assert rows % 8 == 0
+    assert columns % 8 == 0
     assert rows * columns <= 125_000
+
+
+def test_guided_enlargement_keeps_what_is_linear_in_the_guide():
+    fine = np.random.default_rng(0).uniform(-1, 1, (40, 60)).astype(np.float32)
+    guide = fine.reshape(20, 2, 30, 2).mean(axis=(1, 3))
+    enlarged = guided(0.2 + 0.5 * guide, np.full_like(guide, 0.5), guide, fine)
+    assert enlarged == pytest.approx(0.2 + 0.5 * fine, abs=1e-5)
+
+
+def test_the_frame_before_spares_the_search_but_not_the_result():
+    values = bent_disparity()
+    grids = build_grids(values, SCALE, SHIFT, 1 / 300)
+    first, other = points(300, seed=1), points(300, seed=2)
+
+    def log_residual(given):
+        return np.log(1 / given.depth) - sample(grids.fine, given.u, given.v)
+
+    before = correct(grids, first.u, first.v, log_residual(first))
+    cold = correct(grids, other.u, other.v, log_residual(other))
+    warm = correct(grids, other.u, other.v, log_residual(other), before)
+    true = np.log(inverse_depth()[64:])
+
+    def error(found):
+        return np.abs(grids.fine[64:] + found.log_field[64:] - true).mean()
+
+    assert error(warm) < 1.1 * error(cold)

@@ -21,11 +21,11 @@ from scale_picture import (
     relative,
 )
 
-from depth_node.scale.alignment import find_offset
 from depth_node.scale.apply import inverse_depth as applied
 from depth_node.scale.apply import log_sigma
 from depth_node.scale.ground import GroundReference
 from depth_node.scale.metric import MetricScaleEstimator, ScaleConfig
+from depth_node.scale.points import SparseDepth
 from depth_node.types import Disparity, ScaleEstimate, ScaleState
 
 FRAME_NS = 100_000_000
@@ -45,8 +45,8 @@ def test_points_make_the_depth_metric():
     assert estimate.state is ScaleState.METRIC
     assert estimate.source == "lidar"
     assert error(estimate, bent_disparity()) < 0.04
-    assert estimator.counts.given == 800
-    assert estimator.counts.used > 700
+    assert estimate.counts["lidar"].given == 800
+    assert estimate.counts["lidar"].used > 700
 
 
 def test_sky_is_never_finite():
@@ -211,19 +211,83 @@ def test_points_may_be_added_while_frames_are_estimated():
     finally:
         stop.set()
         thread.join()
-    assert estimator.counts.given == 300
+    assert estimator.counts["lidar"].given == 300
 
 
-def test_a_pitch_error_of_the_extrinsic_is_found_and_undone():
-    given = points(2000)
-    moved = replace(given, v=given.v - np.float32(4.5))
-    seen = moved.v >= 0
-    moved = replace(
-        moved, **{name: getattr(moved, name)[seen] for name in ("u", "v", "depth", "sigma")}
-    )
-    offset = find_offset(disparity(), moved)
-    assert offset.dv * WIDTH == pytest.approx(4.5, abs=1.5)
-    assert find_offset(disparity(), given).gain == 0.0
+def one_row(row: int, source: str) -> SparseDepth:
+    """A planar scan's points: all in one row."""
+    u = np.arange(0, WIDTH, 2)
+    z = (1.0 / inverse_depth()[row, u]).astype(np.float32)
+    v = np.full(len(u), row, np.float32)
+    size = (WIDTH, HEIGHT)
+    return SparseDepth(u.astype(np.float32), v, z, 0.01 * z, source, STAMP_NS, size)
+
+
+@pytest.mark.parametrize(("network_error", "state"), [(0.08, "metric"), (0.28, "held")])
+def test_a_thin_scan_makes_a_good_networks_depth_metric_but_not_a_poor_ones(network_error, state):
+    estimator = MetricScaleEstimator(ScaleConfig(network_error=network_error))
+    estimator.add(one_row(130, "scan"))
+    estimate = estimator.estimate(frame(), relative(disparity()))
+    assert estimate.state.value == state
+    assert ("scale.max_sigma" in estimate.reason) == (state == "held")
+
+
+@pytest.mark.parametrize(("network_error", "state"), [(0.08, "metric"), (0.28, "relative")])
+def test_one_range_reading_makes_no_metres_of_a_poor_network(network_error, state):
+    estimator = MetricScaleEstimator(ScaleConfig(network_error=network_error))
+    reading = one_row(200, "range").at_most(1)
+    estimator.add(reading)
+    estimate = estimator.estimate(frame(), relative(disparity()))
+    assert estimate.state.value == state
+    assert ("scale.max_sigma" in estimate.reason) == (state == "relative")
+
+
+def test_a_limit_that_the_points_meet_is_theirs_to_meet():
+    strict = MetricScaleEstimator(ScaleConfig(max_sigma=0.001))
+    strict.add(points(800))
+    estimate = strict.estimate(frame(), relative(bent_disparity()))
+    assert estimate.state is ScaleState.HELD
+    assert "lidar is known to" in estimate.reason
+
+
+def test_the_age_is_that_of_the_newest_measurement():
+    estimator = MetricScaleEstimator(ScaleConfig(max_skew_s=0.2))
+    estimator.add(points(300, stamp_ns=STAMP_NS - 150_000_000))
+    estimate = estimator.estimate(frame(), relative(disparity()))
+    assert estimate.state is ScaleState.METRIC
+    assert estimate.age_s == pytest.approx(0.15)
+    estimator.add(points(300, source="landmarks", stamp_ns=STAMP_NS - 50_000_000))
+    assert estimator.estimate(frame(), relative(disparity())).age_s == pytest.approx(0.05)
+    later = estimator.estimate(frame(STAMP_NS + 1_000_000_000), relative(disparity()))
+    assert later.state is ScaleState.HELD
+    assert later.age_s == pytest.approx(1.05)
+
+
+def test_points_that_odometry_moved_are_as_old_as_their_measurement():
+    estimator = MetricScaleEstimator()
+    estimator.add(replace(points(300), measured_ns=STAMP_NS - 120_000_000))
+    assert estimator.estimate(frame(), relative(disparity())).age_s == pytest.approx(0.12)
+
+
+def test_a_measurement_after_the_image_has_no_age():
+    estimator = MetricScaleEstimator()
+    estimator.add(points(300, stamp_ns=STAMP_NS + 50_000_000))
+    assert estimator.estimate(frame(), relative(disparity())).age_s == 0.0
+
+
+def test_points_are_counted_by_source():
+    estimator = MetricScaleEstimator()
+    spoiled = points(400, source="lidar")
+    depth = spoiled.depth.copy()
+    depth[:60] *= np.float32(6.0)
+    estimator.add(replace(spoiled, depth=depth))
+    estimator.add(points(100, seed=1, source="landmarks"))
+    counts = estimator.estimate(frame(), relative(disparity())).counts
+    lidar, landmarks = counts["lidar"], counts["landmarks"]
+    assert (lidar.given, landmarks.given) == (400, 100)
+    assert lidar.refused >= 55
+    assert landmarks.refused <= 5
+    assert all(c.given == c.saturated + c.refused + c.used for c in counts.values())
 
 
 def test_sigma_without_a_field_comes_from_the_covariance():

@@ -48,6 +48,9 @@ def check_node(seen: Observation, wanted: str) -> list[Finding]:
         findings.append(ok(seen.node, text, "look at one of them with --node"))
     if seen.state == "active":
         findings += _problems(seen)
+        findings += [
+            ok(key, text) for key, text in seen.facts.items() if key.endswith(" extrinsics")
+        ]
     return findings
 
 

@@ -18,15 +18,18 @@ class Cloud:
 
     Attributes:
         data: float32, contiguous, metres: HxWxC organised like the image, NaN where there is no
-            point, or NxC without invalid points. C is 3 (x, y, z) or 4, where the last is the
-            packed colour of rviz and PCL: the bits of the integer 0x00RRGGBB.
+            point, or NxC without invalid points. C is 3 (x, y, z), one more with the packed
+            colour of rviz and PCL (the bits of the integer 0x00RRGGBB), and one more with sigma.
         stamp_ns: copied from the depth.
         frame_id: copied from the depth.
+        has_sigma: whether the last value of each point is the standard deviation of its depth,
+            metres.
     """
 
     data: ArrayF32
     stamp_ns: int
     frame_id: str
+    has_sigma: bool = False
 
     @property
     def organised(self) -> bool:
@@ -46,7 +49,12 @@ class Cloud:
     @property
     def has_rgb(self) -> bool:
         """Whether each point has a colour."""
-        return bool(self.data.shape[-1] == 4)
+        return bool(self.data.shape[-1] - self.has_sigma == 4)
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The names of each point's values, in their order."""
+        return ("x", "y", "z", *("rgb",) * self.has_rgb, *("sigma",) * self.has_sigma)
 
 
 class CloudPacker:
@@ -62,7 +70,12 @@ class CloudPacker:
         self._bgra: ImageU8 = np.empty((0, 0, 4), np.uint8)
 
     def pack(
-        self, depth: MetricDepth, image: ImageU8 | None, settings: PointsSettings, max_m: float
+        self,
+        depth: MetricDepth,
+        image: ImageU8 | None,
+        settings: PointsSettings,
+        max_m: float,
+        sigma: ArrayF32 | None = None,
     ) -> Cloud:
         """Back-project depth: X = Z (u - cx) / fx, Y = Z (v - cy) / fy.
 
@@ -72,6 +85,7 @@ class CloudPacker:
                 then averaged), or None for a cloud without colour.
             settings: colour, stride, voxel size, and what becomes of far points.
             max_m: where `far_points: clamp` puts +Inf: on the pixel's ray at Z = `max_m`.
+            sigma: HxW float32 standard deviation of the depth, metres, or None for a cloud without.
 
         Returns:
             A cloud whose array is new; organised unless `voxel_m` is set.
@@ -90,13 +104,15 @@ class CloudPacker:
         planes = [self._x, self._y, self._z]
         if settings.color and image is not None:
             planes.append(self._packed_colour(image, depth.depth.shape, step))
+        if sigma is not None:
+            planes.append(np.ascontiguousarray(sigma[::step, ::step]))
         data = np.asarray(cv2.merge(planes), np.float32)
         if settings.voxel_m > 0.0:
             valid = np.flatnonzero(np.isfinite(self._z))
             xyz = np.stack([plane.ravel().take(valid) for plane in planes[:3]])
             kept = valid[first_of_each_voxel(xyz, settings.voxel_m)]
             data = data.reshape(-1, data.shape[-1])[kept]
-        return Cloud(data, depth.stamp_ns, depth.frame_id)
+        return Cloud(data, depth.stamp_ns, depth.frame_id, has_sigma=sigma is not None)
 
     def _prepare(self, depth: MetricDepth, step: int, shape: tuple[int, ...]) -> None:
         key = (depth.camera.intrinsics, step, shape)

@@ -133,14 +133,8 @@ class Outputs:
         )
 
     def _sigma(self, result: Result, header: Header) -> Any | None:
-        """Standard deviation in metres, NaN where the depth is; None when it is not known."""
-        depth, estimate = result.depth, result.estimate
-        assert depth is not None
-        if estimate.log_sigma is None and not estimate.covariance.any():
-            return None
-        height, width = depth.depth.shape
-        sigma = log_sigma(result.disparity, estimate, width, height)
-        return image_message(depth.depth * sigma, "32FC1", header)
+        sigma = _sigma_m(result)
+        return None if sigma is None else image_message(sigma, "32FC1", header)
 
     def _cloud_is_due(self, stamp_ns: int) -> bool:
         rate = self.settings.points.max_rate_hz
@@ -155,7 +149,12 @@ class Outputs:
         points = self.settings.points
         image = result.frame.image if points.color else None
         assert result.depth is not None
-        cloud = self._packer.pack(result.depth, image, points, self.settings.depth.max_m)
+        sigma = None
+        if points.sigma:
+            sigma = _sigma_m(result)
+            if sigma is None:
+                sigma = np.full(result.depth.depth.shape, np.nan, np.float32)
+        cloud = self._packer.pack(result.depth, image, points, self.settings.depth.max_m, sigma)
         return cloud_message(cloud, header)
 
     def _camera_info(self, result: Result, header: Header) -> Any | None:
@@ -182,3 +181,13 @@ class Outputs:
         size = published_size(result.frame, self.settings.depth.downscale)
         values = result.disparity.values
         return np.asarray(cv2.resize(values, size, interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+def _sigma_m(result: Result) -> ArrayF32 | None:
+    """Standard deviation in metres, not finite where the depth is not; None when not known."""
+    depth, estimate = result.depth, result.estimate
+    assert depth is not None
+    if estimate.log_sigma is None and not estimate.covariance.any():
+        return None
+    height, width = depth.depth.shape
+    return depth.depth * log_sigma(result.disparity, estimate, width, height)

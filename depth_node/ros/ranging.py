@@ -194,7 +194,8 @@ class RangingSensor:
         )
         fx, fy, _, _ = camera.intrinsics
         radius = math.sqrt(fx * fy) * math.tan(measured.half_angle_rad)
-        return replace(points, footprint_px=radius), len(measured.points)
+        points = replace(points, footprint_px=radius, measured_ns=message.stamp_ns)
+        return points, len(measured.points)
 
     def _nearest(self, frame: Frame, max_age_s: float) -> _Message:
         topic = self.topic.topic

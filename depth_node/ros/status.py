@@ -10,7 +10,7 @@ from std_msgs.msg import Header
 
 from depth_node.health import Level, Problem
 from depth_node.metrics import Percentiles, Snapshot
-from depth_node.types import ScaleEstimate, ScaleState
+from depth_node.types import PointCounts, ScaleEstimate, ScaleState
 
 _SCALE_LEVELS = {
     ScaleState.METRIC: DiagnosticStatus.OK,
@@ -24,8 +24,8 @@ def scale_status(estimate: ScaleEstimate, header: Header) -> DiagnosticArray:
 
     A `diagnostic_msgs/DiagnosticArray` with the image's own header and one status: level OK for
     `metric`, WARN for `held`, ERROR for `relative`; message `<state>: <source or reason>`; values
-    `state`, `source`, `age_s`, `inliers`, `residual`, `scale`, `shift`, `sigma_scale` and
-    `sigma_shift`.
+    `state`, `source`, `age_s`, `inliers`, `residual`, `scale`, `shift`, `sigma_scale`,
+    `sigma_shift`, and `<source> points`: what became of each source's points.
     """
     state = estimate.state.value
     values = {
@@ -39,9 +39,18 @@ def scale_status(estimate: ScaleEstimate, header: Header) -> DiagnosticArray:
         "sigma_scale": f"{math.sqrt(max(estimate.covariance[0, 0], 0.0)):.6g}",
         "sigma_shift": f"{math.sqrt(max(estimate.covariance[1, 1], 0.0)):.6g}",
     }
+    values |= {f"{source} points": points_used(n) for source, n in estimate.counts.items()}
     message = f"{state}: {estimate.reason or estimate.source}"
     status = _status("scale", _SCALE_LEVELS[estimate.state], message, values)
     return DiagnosticArray(header=header, status=[status])
+
+
+def points_used(counts: PointCounts) -> str:
+    """What became of one source's points, as text."""
+    return (
+        f"{counts.used} of {counts.given} used, {counts.refused} refused by their residual, "
+        f"{counts.saturated} on sky"
+    )
 
 
 def diagnostics(

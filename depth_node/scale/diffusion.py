@@ -13,24 +13,35 @@ _FLOOR = 1e-3  # smoothness that is left across the strongest edge
 _PULL = 1e-5  # towards zero, where no value reaches
 _DIRECT_CELLS = 1300
 _ITERATIONS = 16
+_WARM_ITERATIONS = 8
 
 
-def diffuse(inverse_depth: ArrayF32, weight: ArrayF32, value: ArrayF32, smooth: float) -> ArrayF32:
+def diffuse(
+    inverse_depth: ArrayF32,
+    weight: ArrayF32,
+    value: ArrayF32,
+    smooth: float,
+    start: ArrayF32 | None = None,
+) -> ArrayF32:
     """Minimise sum weight (f - value)^2 + smooth * sum edge (f_i - f_j)^2 + tiny * sum f^2.
 
-    Solved exactly on a coarse grid, then by conjugate gradients on each finer one.
+    Solved exactly on a coarse grid, then by conjugate gradients on each finer one; or by a few
+    conjugate gradients alone, where a similar field is at hand to start from.
 
     Args:
         inverse_depth: hxw float32, positive: the guide.
         weight: hxw float32, how many values fell into a cell.
         value: hxw float32, their mean; ignored where the weight is 0.
         smooth: strength of the smoothness between cells without an edge.
+        start: hxw float32 field of a similar problem, or None.
 
     Returns:
         hxw float32.
     """
     height, width = inverse_depth.shape
     across, down = _smoothness(inverse_depth, smooth)
+    if start is not None:
+        return _solve_iterative(across, down, weight, value, start, _WARM_ITERATIONS)
     if height * width <= _DIRECT_CELLS or min(height, width) < 8:
         return _solve_direct(across, down, weight, value)
     half = (width + 1) // 2, (height + 1) // 2
@@ -42,7 +53,7 @@ def diffuse(inverse_depth: ArrayF32, weight: ArrayF32, value: ArrayF32, smooth: 
         smooth,
     )
     start = _resize(start, (width, height), cv2.INTER_LINEAR)
-    return _solve_iterative(across, down, weight, value, start)
+    return _solve_iterative(across, down, weight, value, start, _ITERATIONS)
 
 
 def _resize(image: ArrayF32, size: tuple[int, int], interpolation: int) -> ArrayF32:
@@ -107,7 +118,12 @@ def _solve_direct(across: ArrayF32, down: ArrayF32, weight: ArrayF32, value: Arr
 
 
 def _solve_iterative(
-    across: ArrayF32, down: ArrayF32, weight: ArrayF32, value: ArrayF32, start: ArrayF32
+    across: ArrayF32,
+    down: ArrayF32,
+    weight: ArrayF32,
+    value: ArrayF32,
+    start: ArrayF32,
+    iterations: int,
 ) -> ArrayF32:
     """Conjugate gradients with Jacobi's preconditioner (Shewchuk 1994, section B3)."""
     diagonal = _diagonal(across, down, weight)
@@ -132,7 +148,7 @@ def _solve_iterative(
     scaled = residual * inverse
     direction = scaled.copy()
     energy = float(np.vdot(residual, scaled))
-    for _ in range(_ITERATIONS):
+    for _ in range(iterations):
         if energy < 1e-10:
             break
         apply(direction, applied)

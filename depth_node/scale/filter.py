@@ -30,7 +30,7 @@ class Scale:
         scale: 1/m per unit of disparity.
         shift: 1/m.
         covariance: 2x2, of (scale, shift).
-        age_s: seconds since the last accepted measurement.
+        age_s: age of the last accepted measurement, seconds.
         rejected: measurements refused in a row.
     """
 
@@ -101,11 +101,12 @@ class ScaleFilter:
         self._age_s += elapsed_s
         return True
 
-    def update(self, fit: AffineFit) -> bool:
+    def update(self, fit: AffineFit, age_s: float = 0.0) -> bool:
         """Correct the scale by a measurement in the gauge of the current frame.
 
         Args:
             fit: an accepted fit.
+            age_s: how long before the frame its measurements were made.
 
         Returns:
             Whether it was taken.
@@ -114,7 +115,7 @@ class ScaleFilter:
         to_log = np.diag([1.0 / fit.scale, 1.0])
         R = _NOT_WHITE * (to_log @ fit.covariance @ to_log)
         if self._mean is None:
-            self._start(z, R)
+            self._start(z, R, age_s)
             return True
         innovation = z - self._mean
         S = self._P + self._common + R
@@ -125,20 +126,20 @@ class ScaleFilter:
             if not _agree(self._refused):
                 self._refused.pop(0)
                 return False
-            self._start(z, R)
+            self._start(z, R, age_s)
             return True
         self._refused.clear()
         gain = self._P @ np.linalg.inv(self._P + R)
         self._mean = self._mean + gain @ innovation
         self._P = (np.eye(2) - gain) @ self._P
         self._common = _COMMON * R
-        self._age_s = 0.0
+        self._age_s = age_s
         return True
 
-    def _start(self, z: ArrayF64, R: ArrayF64) -> None:
+    def _start(self, z: ArrayF64, R: ArrayF64, age_s: float) -> None:
         self._mean, self._P, self._common = z, R.copy(), _COMMON * R
         self._refused.clear()
-        self._age_s = 0.0
+        self._age_s = age_s
 
 
 def _carried(mean: ArrayF64, a: float, b: float) -> ArrayF64:

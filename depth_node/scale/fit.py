@@ -19,11 +19,12 @@ _HYPOTHESES = 96
 _SAMPLE = 256
 _DRAWS = np.random.default_rng(0).random((2, _HYPOTHESES))
 _STEPS = 6
-_MAX_POINTS = 1536
+_MAX_POINTS = 768
 _TUKEY = 4.685
 _MAD_TO_SIGMA = 1.4826
 _SIGMA_FLOOR = 0.01
-_LOOSE_SIGMA = 0.08  # relative error that the best global fit leaves on real scenes
+TYPICAL_ERROR = 0.08
+"""Relative error that the best global fit of Depth Anything V2 Small leaves on real scenes."""
 _TYPICAL_WEIGHT = 12.0  # how many points it takes to know better
 _MAX_CONDITION = 1e4
 _MIN_INLIERS = 8
@@ -49,7 +50,7 @@ class AffineFit:
         shift: 1/m.
         covariance: 2x2 float64, of (scale, shift).
         inliers: how many of the fitted points were accepted.
-        total: how many points were fitted (at most 1536 of those given).
+        total: how many points were fitted (at most 768 of those given).
         residual: median |predicted - measured| / measured inverse depth over the inliers.
         scale_only: whether the shift is the prior's because the points do not show it.
         reason: why the fit was refused, or empty.
@@ -78,6 +79,7 @@ def fit_affine(
     patches: int = 64,
     lowest: float = 0.0,
     prior: ShiftPrior | None = None,
+    typical: float = TYPICAL_ERROR,
 ) -> AffineFit:
     """Fit inverse depth to disparity with relative residuals e = (scale d + shift - q) / q.
 
@@ -96,6 +98,8 @@ def fit_affine(
             lies anywhere between disparity 0 and this one.
         prior: the shift from elsewhere (the filter); by default inverse depth is 0 at half of
             `lowest`, give or take that half and 5% of the median q.
+        typical: relative error that the network's best global fit usually leaves; a few points
+            say less of it than this does.
 
     Returns:
         The fit, or one with a `reason` and scale 0. Never raises on bad points.
@@ -114,9 +118,9 @@ def fit_affine(
     # In d' = d - centre the prior of the shift is centred on 0 whatever the scale is.
     centre = 0.0 if prior is not None else min(0.5 * lowest, 0.5 * float(d.min()))
     if prior is None:
-        typical = float(np.median(q))
-        free = centre * typical / max(float(np.median(d)) - centre, 1e-12)
-        prior = ShiftPrior(0.0, float(np.hypot(SHIFT_PRIOR * typical, free)))
+        level = float(np.median(q))
+        free = centre * level / max(float(np.median(d)) - centre, 1e-12)
+        prior = ShiftPrior(0.0, float(np.hypot(SHIFT_PRIOR * level, free)))
     independent = float(max(1, min(patches, len(d))))
     disparity: ArrayF64 = d.astype(np.float64) - centre
     inverse: ArrayF64 = q.astype(np.float64)
@@ -127,10 +131,10 @@ def fit_affine(
     affine = len(d) >= _MIN_INLIERS and _condition(rows, w) <= _MAX_CONDITION
     if affine:
         start = _best_hypothesis(rows, disparity)
-        theta, normal, error = _reweighted(rows, w, start, independent, prior)
+        theta, normal, error = _reweighted(rows, w, start, independent, prior, typical)
         affine = bool(theta[0] > 0.0)
     if not affine:
-        theta, normal, error = _scale_only(rows, w, independent, prior)
+        theta, normal, error = _scale_only(rows, w, independent, prior, typical)
     sigma = _robust_sigma(error)
     inlier = np.abs(error) <= min(_TUKEY * sigma, _MAX_ERROR)
     count = int(np.count_nonzero(inlier))
@@ -186,22 +190,27 @@ def _best_hypothesis(rows: ArrayF64, d: ArrayF64) -> ArrayF64:
     error += np.outer(t.astype(np.float32), y)
     error -= np.float32(1.0)
     np.abs(error, out=error)
-    best = int(np.argmin(np.minimum(error, np.float32(2.0 * _LOOSE_SIGMA)).sum(axis=1)))
+    best = int(np.argmin(np.minimum(error, np.float32(2.0 * TYPICAL_ERROR)).sum(axis=1)))
     return np.array([s[best], t[best]])
 
 
 def _reweighted(
-    rows: ArrayF64, w: ArrayF64, theta: ArrayF64, independent: float, prior: ShiftPrior
+    rows: ArrayF64,
+    w: ArrayF64,
+    theta: ArrayF64,
+    independent: float,
+    prior: ShiftPrior,
+    typical: float,
 ) -> tuple[ArrayF64, ArrayF64, ArrayF64]:
     normal = np.eye(2)
     for _ in range(_STEPS):
         error = theta @ rows - 1.0
         sigma = _robust_sigma(error)
         k = w * np.clip(1.0 - (error / (_TUKEY * sigma)) ** 2, 0.0, None) ** 2
-        believed = _believed(sigma, len(error))
+        believed = _believed(sigma, len(error), typical)
         # Against the prior the points count as if they fitted normally: a poor fit would else
         # yield to the prior and so stay poor.
-        usual = min(believed, _LOOSE_SIGMA)
+        usual = min(believed, TYPICAL_ERROR)
         k *= independent / max(float(k.sum()), 1e-12) / usual**2
         normal = (rows * k) @ rows.T
         normal[1, 1] += 1.0 / prior.sigma**2
@@ -213,13 +222,13 @@ def _reweighted(
 
 
 def _scale_only(
-    rows: ArrayF64, w: ArrayF64, independent: float, prior: ShiftPrior
+    rows: ArrayF64, w: ArrayF64, independent: float, prior: ShiftPrior, typical: float
 ) -> tuple[ArrayF64, ArrayF64, ArrayF64]:
     t = prior.mean
     ratios = (1.0 - t * rows[1]) / rows[0]
     theta = np.array([_weighted_median(ratios, w), t])
     error = theta @ rows - 1.0
-    sigma = _believed(max(_robust_sigma(error), _LOOSE_SIGMA), len(error))
+    sigma = _believed(max(_robust_sigma(error), TYPICAL_ERROR), len(error), typical)
     normal = (rows * (w * independent / w.sum() / sigma**2)) @ rows.T
     normal[1, 1] += 1.0 / prior.sigma**2
     return theta, normal, error
@@ -231,10 +240,10 @@ def _robust_sigma(error: NDArray[np.floating]) -> float:
     return max(_MAD_TO_SIGMA * mad, _SIGMA_FLOOR)
 
 
-def _believed(sigma: float, count: int) -> float:
+def _believed(sigma: float, count: int, typical: float) -> float:
     """A few points' spread says little: drawn towards what the network's error usually is."""
     share = count / (count + _TYPICAL_WEIGHT)
-    return float(np.sqrt(share * sigma**2 + (1.0 - share) * _LOOSE_SIGMA**2))
+    return float(np.sqrt(share * sigma**2 + (1.0 - share) * typical**2))
 
 
 def _weighted_median(values: ArrayF64, w: ArrayF64) -> float:

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from depth_node.scale.alignment import ExtrinsicMonitor, Offset
+from depth_node.scale.alignment import Offset
 from depth_node.scale.apply import FARTHEST_M
+from depth_node.scale.extrinsics import ExtrinsicMonitor
 from depth_node.scale.field import MAX_POINTS, MIN_POINTS, Correction, build_grids, correct, fused
 from depth_node.scale.filter import Scale, ScaleFilter
-from depth_node.scale.fit import AffineFit, ShiftPrior, fit_affine
+from depth_node.scale.fit import TYPICAL_ERROR, AffineFit, ShiftPrior, fit_affine
 from depth_node.scale.gauge import carry, lowest, thumbnail
 from depth_node.scale.ground import GroundReference, fit_ground
 from depth_node.scale.inbox import Inbox
 from depth_node.scale.points import SparseDepth
-from depth_node.scale.samples import TYPICAL_ERROR, Samples, gather
+from depth_node.scale.samples import Samples, gather
 from depth_node.types import (
     ArrayF32,
     ArrayF64,
     CameraModel,
     Disparity,
     Frame,
+    PointCounts,
     ScaleEstimate,
     ScaleState,
 )
@@ -31,6 +34,7 @@ from depth_node.types import (
 _NS = 1e-9
 _OTHER_CLOCK_S = 5.0
 _FEW_POINTS = 8
+_BANDS = 12  # of the thumbnail's rows
 _GATE_LOG = 1.5  # a point farther than this (in log) from the global fit is on another surface
 _FADE_PER_S = 0.05  # of a held local correction in a still scene
 _FADE_BY_MOTION = 25.0  # more, per second and per relative change of the carried disparity
@@ -44,6 +48,8 @@ class ScaleConfig:
         max_skew_s: a measurement belongs to frames at most this far from its stamp, seconds.
         hold_s: how long after the last measurement the scale is still `held`, seconds.
         max_hold_sigma: relative uncertainty of the held scale beyond which it is given up.
+        max_sigma: relative uncertainty of a measured scale beyond which it is held, not metric.
+        network_error: relative error of the network's depth where nothing was measured.
         local_correction: whether points also correct the depth locally.
         filtered: whether scale and shift are filtered over time.
         align: whether an extrinsic rotation that is off is searched and undone.
@@ -52,27 +58,28 @@ class ScaleConfig:
     max_skew_s: float = 0.06
     hold_s: float = 3.0
     max_hold_sigma: float = 0.2
+    max_sigma: float = 0.15
+    network_error: float = TYPICAL_ERROR
     local_correction: bool = True
     filtered: bool = True
     align: bool = True
 
 
-@dataclass(frozen=True)
-class PointCounts:
-    """What became of the points of one frame, for the diagnostics.
+@dataclass(frozen=True, eq=False)
+class _Measurement:
+    """What one frame's measurements say.
 
     Attributes:
-        given: points inside the image.
-        saturated: on disparity 0, where nothing was measured.
-        refused: contradicted by the global fit or by their neighbours (seen through an edge,
-            glass, wet floor, something that moved).
-        used: the rest.
+        fit: scale and shift, or a refusal with its reason.
+        samples: the points behind the fit; None for the ground's.
+        source: what was measured with.
+        age_s: the image's stamp minus that of the newest measurement, seconds, at least 0.
     """
 
-    given: int = 0
-    saturated: int = 0
-    refused: int = 0
-    used: int = 0
+    fit: AffineFit
+    samples: Samples | None = None
+    source: str = "none"
+    age_s: float = 0.0
 
 
 class MetricScaleEstimator:
@@ -101,14 +108,18 @@ class MetricScaleEstimator:
             self._ground = reference
 
     @property
-    def counts(self) -> PointCounts:
-        """What became of the points of the last frame."""
+    def counts(self) -> Mapping[str, PointCounts]:
+        """By source, what became of the points of the last frame."""
         return self._counts
 
     @property
-    def offsets(self) -> dict[str, Offset]:
-        """By source, the shift of its points that its extrinsics seem to need, for the doctor."""
-        return self._extrinsics.offsets
+    def extrinsic_errors(self) -> dict[str, Offset]:
+        """By source, what its extrinsics seem to be off by, for the doctor."""
+        return self._extrinsics.verdicts
+
+    def extrinsics_known(self) -> dict[str, str]:
+        """By source, what is known of its extrinsics, in words for the diagnostics."""
+        return self._extrinsics.summaries()
 
     def reset(self) -> None:
         """Forget everything carried from earlier frames, and every measurement."""
@@ -125,7 +136,7 @@ class MetricScaleEstimator:
         self._correction: Correction | None = None
         self._last = AffineFit()
         self._source = "none"
-        self._counts = PointCounts()
+        self._counts: Mapping[str, PointCounts] = {}
 
     def estimate(self, frame: Frame, disparity: Disparity) -> ScaleEstimate:
         """Estimate the scale of one frame; frames arrive in the order of their stamps."""
@@ -135,20 +146,24 @@ class MetricScaleEstimator:
         elapsed_s = (frame.stamp_ns - self._stamp_ns) * _NS if self._before is not None else 0.0
         same_scene = self._carry(disparity.values, elapsed_s)
         self._stamp_ns = frame.stamp_ns
-        fit, samples, source, reason = self._measure(frame, disparity)
-        taken = fit.accepted and self._filter.update(fit)
+        measured = self._measure(frame, disparity)
+        fit, reason = measured.fit, measured.fit.reason
+        taken = fit.accepted and self._filter.update(fit, measured.age_s)
         if taken:
-            self._last, self._source = fit, source
+            self._last, self._source = fit, measured.source
+            reason = self._coarse(measured)
         elif fit.accepted:
+            source = measured.source
             reason = f"the scale from {source} contradicts the filter; waiting for it to repeat"
         elif not same_scene:
             reason = f"the scene changed at once; {reason}"
         scale = self._filter.current
         if scale is None:
-            return _without_measurement(disparity, reason)
+            return self._without_measurement(disparity, reason)
         if taken and not self._config.filtered:
             scale = replace(scale, scale=fit.scale, shift=fit.shift, covariance=fit.covariance)
-        correction = self._correct(disparity.values, samples if taken else None, scale, elapsed_s)
+        samples = measured.samples if taken else None
+        correction = self._correct(disparity.values, samples, scale, elapsed_s)
         return self._answer(disparity, scale, correction, taken, reason)
 
     def _carry(self, values: ArrayF32, elapsed_s: float) -> bool:
@@ -164,46 +179,76 @@ class MetricScaleEstimator:
             self._correction = None
         return same
 
-    def _measure(
-        self, frame: Frame, disparity: Disparity
-    ) -> tuple[AffineFit, Samples | None, str, str]:
-        """(fit, its points, source, reason why there is no fit)."""
+    def _measure(self, frame: Frame, disparity: Disparity) -> _Measurement:
         near = self._inbox.nearest(frame.stamp_ns)
         skew = {p.source: abs(p.stamp_ns - frame.stamp_ns) * _NS for p in near}
         current = [p for p in near if skew[p.source] <= self._config.max_skew_s]
         reason = _lateness(skew)
-        self._counts = PointCounts()
+        self._counts = {}
         if current:
-            if self._config.align:
-                current = [
-                    self._extrinsics.align(disparity.values, p, self._lowest) for p in current
-                ]
-            samples = gather(disparity.values, current)
-            # One or a few points, or a band of equal depth, show no shift: it stays the filter's.
-            held = self._filter.current if len(samples.d) < _FEW_POINTS else None
-            prior = None
-            if held is not None:
-                prior = ShiftPrior(held.shift, float(np.sqrt(held.covariance[1, 1])))
-            fit = fit_affine(
-                samples.d,
-                samples.q,
-                samples.weight,
-                patches=samples.patches(),
-                lowest=self._lowest,
-                prior=prior,
-            )
-            self._counts = PointCounts(
-                samples.given, samples.given - len(samples.d), 0, len(samples.d)
-            )
+            samples = self._gather(disparity.values, current)
+            fit = self._fit(samples)
+            self._counts = samples.counts()
             if fit.accepted:
-                return fit, samples, samples.source, ""
+                newest = max(
+                    p.stamp_ns if p.measured_ns is None else p.measured_ns for p in current
+                )
+                age_s = max((frame.stamp_ns - newest) * _NS, 0.0)
+                return _Measurement(fit, samples, samples.source, age_s)
             reason = f"{samples.source}: {fit.reason}"
         ground = self._ground_fit(frame.camera, disparity.values)
         if ground is not None:
             if ground.accepted:
-                return ground, None, "ground", ""
+                return _Measurement(ground, source="ground")
             reason = f"{reason}; ground: {ground.reason}" if near else f"ground: {ground.reason}"
-        return AffineFit(reason=reason), None, "none", reason
+        return _Measurement(AffineFit(reason=reason))
+
+    def _gather(self, values: ArrayF32, current: list[SparseDepth]) -> Samples:
+        if self._config.align:
+            current = [self._extrinsics.align(values, p, self._lowest) for p in current]
+        return gather(values, current)
+
+    def _fit(self, samples: Samples) -> AffineFit:
+        # One or a few points, or a band of equal depth, show no shift: it stays the filter's.
+        held = self._filter.current if len(samples.d) < _FEW_POINTS else None
+        prior = None
+        if held is not None:
+            prior = ShiftPrior(held.shift, float(np.sqrt(held.covariance[1, 1])))
+        return fit_affine(
+            samples.d,
+            samples.q,
+            samples.weight,
+            patches=samples.patches(),
+            lowest=self._lowest,
+            prior=prior,
+            typical=self._config.network_error,
+        )
+
+    def _coarse(self, measured: _Measurement) -> str:
+        """Why accepted points are too coarse for the depth to be called metric, or empty.
+
+        The fit tells how well they determine the scale where they lie; above and below them the
+        network's own error is all there is to go by. Ground has checks of its own.
+        """
+        fit, samples, most = measured.fit, measured.samples, self._config.max_sigma
+        if samples is None:
+            return ""
+        there = _relative_sigma(fit, samples.level())
+        assert self._before is not None
+        seen = np.asarray((self._before > 0.0).reshape(_BANDS, -1).any(axis=1))
+        sigma = math.hypot(there, self._config.network_error * samples.uncovered(seen))
+        if sigma <= most:
+            return ""
+        return (
+            f"the scale from {measured.source} is known to {sigma:.0%} only; metric needs "
+            f"{most:.0%} (scale.max_sigma): more points, another sensor or a better network"
+        )
+
+    def _level(self) -> float:
+        """Median unsaturated disparity of the frame, 0 where there is none."""
+        assert self._before is not None
+        seen = self._before[self._before > 0.0]
+        return float(np.median(seen)) if len(seen) else 0.0
 
     def _ground_fit(self, camera: CameraModel | None, values: ArrayF32) -> AffineFit | None:
         with self._ground_lock:
@@ -244,9 +289,9 @@ class MetricScaleEstimator:
         predicted = samples.d * np.float32(scale.scale) + np.float32(scale.shift)
         residual = np.log(samples.q / np.maximum(predicted, floor))
         kept = np.flatnonzero((np.abs(residual) <= _GATE_LOG) & samples.ray)
-        counts = self._counts
-        refused = len(samples.d) - len(kept)
-        self._counts = replace(counts, refused=refused, used=len(kept))
+        used = np.zeros(len(samples.d), bool)
+        used[kept] = True
+        self._counts = samples.counts(used)
         if len(kept) > MAX_POINTS:
             kept = kept[np.linspace(0, len(kept) - 1, MAX_POINTS).astype(np.intp)]
         if len(kept) < MIN_POINTS:
@@ -257,11 +302,9 @@ class MetricScaleEstimator:
         half = np.float32(0.5)
         x = (samples.x[kept] + half) * np.float32(columns / width) - half
         y = (samples.y[kept] + half) * np.float32(rows / height) - half
-        correction = correct(grids, x, y, residual[kept])
-        contradicted = int(np.count_nonzero(~correction.used))
-        self._counts = replace(
-            self._counts, refused=refused + contradicted, used=len(kept) - contradicted
-        )
+        correction = correct(grids, x, y, residual[kept], self._correction)
+        used[kept] = correction.used
+        self._counts = samples.counts(used)
         return correction
 
     def _answer(
@@ -272,15 +315,14 @@ class MetricScaleEstimator:
         taken: bool,
         reason: str,
     ) -> ScaleEstimate:
-        level = (
-            float(np.median(self._before[self._before > 0.0])) if self._before is not None else 0.0
-        )
-        uncertain = _relative_sigma(scale, level) > self._config.max_hold_sigma
-        if not taken and (scale.age_s > self._config.hold_s or uncertain):
-            gone = f"nothing was measured for {scale.age_s:.1f} s"
-            return _without_measurement(disparity, f"{gone}: {reason}" if reason else gone)
+        metric = taken and not reason
+        uncertain = _relative_sigma(scale, self._level()) > self._config.max_hold_sigma
+        if not metric and (scale.age_s > self._config.hold_s or uncertain):
+            if not taken:
+                reason = f"nothing was measured for {scale.age_s:.1f} s: {reason}"
+            return self._without_measurement(disparity, reason)
         return ScaleEstimate(
-            state=ScaleState.METRIC if taken else ScaleState.HELD,
+            state=ScaleState.METRIC if metric else ScaleState.HELD,
             source=self._source,
             scale=scale.scale,
             shift=scale.shift,
@@ -288,16 +330,20 @@ class MetricScaleEstimator:
             age_s=scale.age_s,
             inliers=self._last.inliers,
             residual=self._last.residual,
-            reason="" if taken else reason,
+            reason=reason,
             log_field=None if correction is None else correction.log_field,
             log_sigma=None if correction is None else correction.log_sigma,
+            counts=self._counts,
         )
 
-
-def _without_measurement(disparity: Disparity, reason: str) -> ScaleEstimate:
-    if disparity.kind == "metric":
-        return ScaleEstimate(state=ScaleState.METRIC, source="network", reason=reason)
-    return ScaleEstimate(state=ScaleState.RELATIVE, reason=reason)
+    def _without_measurement(self, disparity: Disparity, reason: str) -> ScaleEstimate:
+        metric = disparity.kind == "metric"
+        return ScaleEstimate(
+            state=ScaleState.METRIC if metric else ScaleState.RELATIVE,
+            source="network" if metric else "none",
+            reason=reason,
+            counts=self._counts,
+        )
 
 
 def _lateness(skew: dict[str, float]) -> str:
@@ -312,7 +358,7 @@ def _lateness(skew: dict[str, float]) -> str:
     return f"the newest measurement of {source} is {least:.2f} s from the image"
 
 
-def _relative_sigma(scale: Scale, level: float) -> float:
+def _relative_sigma(scale: Scale | AffineFit, level: float) -> float:
     q = scale.scale * level + scale.shift
     if q <= 0.0:
         return float("inf")

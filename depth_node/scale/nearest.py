@@ -3,8 +3,8 @@
 The points are dealt into a few random subsets. The nearest point of each subset, which one
 distance transform with labels gives for all cells at once, is among them the nearest point of all
 and most of the next ones: close to the k nearest neighbours, at any density and pattern, in a
-fraction of a tree's time. The transform runs on cells of twice the size; where the points are
-dense, dilations on the grid itself then find the ones within a few cells exactly.
+fraction of a tree's time. The transform runs on blocks of cells; where the points are dense,
+dilations on the grid itself then find the ones within a few cells exactly.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from depth_node.types import ArrayF32
 MAX_POINTS = 65_535
 _DEALT = np.random.default_rng(0).integers(0, 840, MAX_POINTS).astype(np.int16)
 _RINGS = 3
+_BLOCK, _BLOCK_DENSE = 2, 4  # cells on each side
 _CROSS = np.asarray(cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3)))
 _SQUARE = np.ones((3, 3), np.uint8)
 
@@ -30,9 +31,10 @@ def nearest_points(
     Args:
         x: (n,) column in cells; cell centres are integers. n is 1 to 65535.
         y: (n,) row in cells.
-        shape: (rows, columns) of the grid, both even.
+        shape: (rows, columns) of the grid, both multiples of 4.
         subsets: how many neighbours to find; no more than there are points.
-        dense: whether to look at single cells near the points, instead of at blocks of 2x2.
+        dense: whether to look at single cells near the points, and at blocks of 4x4 elsewhere,
+            instead of at blocks of 2x2.
 
     Returns:
         (k, rows * columns) int32 indices into the points, k = min(subsets, n).
@@ -44,8 +46,10 @@ def nearest_points(
     # Few points are dealt in turn, so that no subset stays empty.
     many = count > 8 * k
     subset = _DEALT[:count] % np.int16(k) if many else (np.arange(count) % k).astype(np.int16)
-    blocks = _nearest_blocks(subset, (row >> 1) * (columns >> 1) + (column >> 1), k, shape)
-    spread = np.broadcast_to(blocks[:, :, None, :, None], (k, rows // 2, 2, columns // 2, 2))
+    size = _BLOCK_DENSE if dense else _BLOCK
+    shape = rows // size, columns // size
+    blocks = _nearest_blocks(subset, row // size * shape[1] + column // size, k, shape)
+    spread = np.broadcast_to(blocks[:, :, None, :, None], (k, shape[0], size, shape[1], size))
     near = spread.reshape(k, rows, columns)
     if dense:
         _refine(near, subset, row, column)
@@ -55,8 +59,8 @@ def nearest_points(
 def _nearest_blocks(
     subset: NDArray[np.int16], block: NDArray[np.int32], k: int, shape: tuple[int, int]
 ) -> NDArray[np.int32]:
-    """(k, rows / 2, columns / 2) nearest point of each subset to each block of 2x2 cells."""
-    rows, columns = shape[0] // 2, shape[1] // 2
+    """(k, rows, columns) nearest point of each subset to each block."""
+    rows, columns = shape
     order = np.argsort(subset, kind="stable")  # a radix sort on 16 bits
     ends = np.searchsorted(subset[order], np.arange(1, k + 1))
     out = np.empty((k, rows, columns), np.int32)

@@ -42,10 +42,12 @@ class SparseDepth:
         depth: (n,) float32 metres along the optical axis, positive and finite.
         sigma: (n,) float32 standard deviation of `depth` in metres.
         source: name of the source (`lidar`, `scan`, `range`, `landmarks`).
-        stamp_ns: when it was measured, on the camera's clock.
+        stamp_ns: when the points were there, on the camera's clock.
         size: (width, height) in pixels of the rectified image that `u` and `v` refer to.
         footprint_px: radius of the cone that a range finder sees; it reads the nearest surface
             inside. 0 is a ray.
+        measured_ns: when they were measured, where odometry has moved them to `stamp_ns` since;
+            None where that is the same.
     """
 
     u: ArrayF32
@@ -56,6 +58,7 @@ class SparseDepth:
     stamp_ns: int
     size: tuple[int, int]
     footprint_px: float = 0.0
+    measured_ns: int | None = None
 
     def __len__(self) -> int:
         """How many points there are."""

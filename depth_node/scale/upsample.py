@@ -1,7 +1,8 @@
-"""Twofold upsampling that follows the edges of a guide image."""
+"""Upsampling that follows a guide image."""
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 
 from depth_node.types import ArrayF32
@@ -38,8 +39,7 @@ def joint_bilateral_double(
     padded_slope = None if slope is None else np.pad(slope, 1, "edge")
     out = np.empty((2 * height, 2 * width), np.float32)
     precision = np.float32(1.0 / edge**2)
-    difference = np.empty((height, width), np.float32)
-    weight, total, result = (np.empty_like(difference) for _ in range(3))
+    difference, weight, total, result = np.empty((4, height, width), np.float32)
     # Pixels of the same parity see their taps at the same offsets: four parities, four taps each.
     for row in (0, 1):
         for column in (0, 1):
@@ -65,3 +65,25 @@ def joint_bilateral_double(
             result /= total
             out[row::2, column::2] = result
     return out
+
+
+def guided(values: ArrayF32, slope: ArrayF32, guide: ArrayF32, fine_guide: ArrayF32) -> ArrayF32:
+    """Enlarge an image that is locally a linear function of its guide.
+
+    After He & Sun, Fast Guided Filter, 2015: the coefficients are interpolated, not the values, so
+    that the guide's detail stays.
+
+    Args:
+        values: hxw float32.
+        slope: hxw float32 derivative of `values` by the guide.
+        guide: hxw float32, the guide at the size of `values`.
+        fine_guide: HxW float32, the guide at the size of the result.
+
+    Returns:
+        HxW float32.
+    """
+    size = fine_guide.shape[::-1]
+    fine = np.asarray(cv2.resize(slope, size, interpolation=cv2.INTER_LINEAR), np.float32)
+    fine *= fine_guide
+    fine += cv2.resize(values - slope * guide, size, interpolation=cv2.INTER_LINEAR)
+    return fine

@@ -37,7 +37,7 @@ SIZES = ("518x518", "392x518", "252x336")
 BATCHES = (1, 4)
 CANDIDATES = tuple(
     Candidate(engine, precision)
-    for engine in ("tensorrt", "onnxruntime-cuda", "torch")
+    for engine in ("tensorrt", "onnxruntime-tensorrt", "onnxruntime-cuda", "torch")
     for precision in ("fp16", "fp32")
 )
 FRAME = (480, 640, 3)

@@ -127,7 +127,15 @@ class ModelSettings:
     engine: str = _param(
         "auto",
         "What runs the network; auto takes the best that works here and says why.",
-        choices=("auto", "tensorrt", "onnxruntime-cuda", "torch", "openvino", "onnxruntime"),
+        choices=(
+            "auto",
+            "tensorrt",
+            "onnxruntime-tensorrt",
+            "onnxruntime-cuda",
+            "torch",
+            "openvino",
+            "onnxruntime",
+        ),
     )
     precision: str = _param(
         "auto",
@@ -199,6 +207,12 @@ class PointsSettings:
 
     color: bool = _param(
         True, "Add the camera's colour to each point (rgb field at offset 12).", dynamic=True
+    )
+    sigma: bool = _param(
+        False,
+        "Add the standard deviation of each point's depth (sigma field, FLOAT32, metres; NaN where "
+        "it is not known).",
+        dynamic=True,
     )
     stride: int = _param(
         1, "Take every n-th pixel on both axes.", minimum=1, maximum=64, dynamic=True

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from depth_node.engines import cache as cache_module
-from depth_node.engines import selftest
+from depth_node.engines import retention, selftest
 from depth_node.engines.base import EngineError
 from depth_node.engines.cache import EngineCache, Verdict
 from depth_node.engines.select import load_engine
@@ -235,3 +235,53 @@ def test_a_poisoned_engine_is_compiled_and_tested_again(stub, own_cache, lines):
     lines.clear()
     assert load_engine(stub, lines.append).name == "openvino"
     assert any("refused and built again" in line for line in lines)
+
+
+def kept_keys(cache: EngineCache) -> set[str]:
+    return {path.name for path in cache.folder.glob("*.engine")}
+
+
+def engine_name(signature: dict[str, str]) -> str:
+    return f"{cache_module.key_of(signature)}.engine"
+
+
+def test_an_update_of_the_runtime_deletes_what_it_replaces(cache, lines):
+    older = {**SIGNATURE, "runtime": "0.9"}
+    other_graph = {**older, "graph": "def"}
+    other_precision = {**older, "precision": "int8"}
+    for signature in (older, other_graph, other_precision):
+        cache.store(signature, b"compiled")
+        cache.keep_verdict(signature, Verdict(True, 0.001, 0.01))
+    cache.store(SIGNATURE, b"compiled")
+    assert kept_keys(cache) == {engine_name(s) for s in (SIGNATURE, other_graph, other_precision)}
+    assert cache.verdict(older) is None
+    assert len(cache.entries()) == 2
+    assert any("another version of its runtime" in line for line in lines)
+
+
+def test_the_longest_unused_engines_leave_when_the_cache_is_full(cache, lines):
+    signatures = [{**SIGNATURE, "shape": str(number)} for number in range(4)]
+    for number, signature in enumerate(signatures):
+        cache.store(signature, bytes(1000))
+        os.utime(cache.folder / engine_name(signature), (number, number))
+    assert cache.load(signatures[0]) is not None  # used again: no longer the oldest
+    retention.prune(
+        cache.folder, signatures[3], cache_module.key_of(signatures[3]), lines.append, 3000
+    )
+    assert kept_keys(cache) == {engine_name(signatures[number]) for number in (0, 3)}
+    assert all("kept under" in line for line in lines)
+    assert len(lines) == 2
+
+
+def test_the_engine_that_was_just_built_stays_even_if_it_is_larger_than_the_limit(cache, lines):
+    cache.store(SIGNATURE, bytes(1000))
+    retention.prune(cache.folder, SIGNATURE, cache_module.key_of(SIGNATURE), lines.append, 10)
+    assert kept_keys(cache) == {engine_name(SIGNATURE)}
+
+
+def test_an_engine_that_another_process_is_building_is_left_alone(cache, lines):
+    older = {**SIGNATURE, "runtime": "0.9"}
+    with cache.building(older):
+        cache.store(older, b"compiled")
+        cache.store(SIGNATURE, b"compiled")
+        assert kept_keys(cache) == {engine_name(older), engine_name(SIGNATURE)}

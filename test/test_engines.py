@@ -144,8 +144,9 @@ def test_auto_says_one_line_for_each_candidate(tmp_path):
     lines: list[str] = []
     loaded = load(save_stub(tmp_path / "net.onnx"), "auto", "auto", lines)
     assert loaded.name in ENGINES
-    assert [line.split()[1].rstrip(":") for line in lines][:3] == [
+    assert [line.split()[1].rstrip(":") for line in lines][:4] == [
         "tensorrt",
+        "onnxruntime-tensorrt",
         "onnxruntime-cuda",
         "torch",
     ]
@@ -189,6 +190,7 @@ def test_a_small_network_leaves_a_core_to_the_node(tmp_path, monkeypatch):
 def test_bound_buffers_are_used_again_and_follow_the_images_size(tmp_path, image, monkeypatch):
     """The CUDA provider's way with memory, on the CPU provider."""
     monkeypatch.setattr(OnnxRuntimeCuda, "_provider", "CPUExecutionProvider")
+    monkeypatch.setattr(OnnxRuntimeCuda, "_fallbacks", ())
     monkeypatch.setattr(OnnxRuntimeCuda, "_memory", "cpu")
     loaded = OnnxRuntimeCuda(read_graph(save_stub(tmp_path / "net.onnx")))
     bound = None

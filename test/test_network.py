@@ -15,7 +15,7 @@ from depth_node.network.compose import Size, compose
 from depth_node.network.errors import ModelError
 from depth_node.network.front import split_front
 from depth_node.network.graph import read_graph
-from depth_node.network.precision import to_fp16
+from depth_node.network.precision import to_fp16, to_int8
 from depth_node.network.registry import Entry, find_entry, load_registry
 from depth_node.network.resolve import resolve_model
 from depth_node.network.store import graph_path
@@ -223,7 +223,7 @@ def test_every_entry_of_the_registry_is_complete():
         if entry.family == "depth_anything" and "v2" in name:
             assert len(entry.revision) == 40, name
             assert len(entry.sha256) == 64, name
-        assert (entry.kind == "metric") == (entry.max_depth_m > 0), name
+        assert (entry.output == "depth") == (entry.max_depth_m > 0), name
 
 
 @pytest.mark.parametrize(
@@ -301,3 +301,26 @@ def test_fp16_keeps_layer_norm_and_softmax_in_fp32():
     assert kinds["LayerNormalization"] == kinds["Softmax"] == onnx.TensorProto.FLOAT
     assert kinds["Mul"] == onnx.TensorProto.FLOAT16
     assert types["pixels"] == types["raw"] == onnx.TensorProto.FLOAT
+
+
+def test_int8_leaves_the_layer_that_reads_the_pixels_in_fp32(capsys):
+    pytest.importorskip("nncf")
+    rng = np.random.default_rng(0)
+    kernels = {f"k{i}": rng.standard_normal((8, 3 if i == 0 else 8, 3, 3)) for i in range(3)}
+    body = """first = Conv <pads = [1, 1, 1, 1]> (pixels, k0)  a = Relu (first)
+              second = Conv <pads = [1, 1, 1, 1]> (a, k1)  b = Relu (second)
+              third = Conv <pads = [1, 1, 1, 1]> (b, k2)
+              raw = ReduceMean <axes = [1], keepdims = 0> (third)"""
+    model = core(body)
+    for name, values in kernels.items():
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.float32(values), name))
+    for number, node in enumerate(model.graph.node):
+        node.name = f"node_{number}"
+    frames = [rng.standard_normal((1, 3, 28, 28), dtype=np.float32) for _ in range(4)]
+    quantised = to_int8(model, frames)
+    makers = {node.output[0]: node.op_type for node in quantised.graph.node}
+    convolutions = [node for node in quantised.graph.node if node.op_type == "Conv"]
+    read = [[makers.get(name) for name in node.input[:2]] for node in convolutions]
+    assert "DequantizeLinear" not in read[0]
+    assert read[1:] == [["DequantizeLinear"] * 2] * 2
+    assert capsys.readouterr().out == ""  # its progress bars would spoil JSON

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import json
 import pickle
 from pathlib import Path
 
@@ -298,56 +297,3 @@ def test_a_checkpoint_copied_by_hand_takes_the_place_of_the_fetched_one(tmp_path
     assert find_entry("tiny") == own
     with pytest.raises(ModelError, match="truncated or altered"):
         add_checkpoint(dataclasses.replace(TINY, sha256="0" * 64), path)
-
-
-def described_networks() -> dict[str, dict]:
-    """Small networks of other families, as a repository's config.json describes them."""
-    from transformers import BeitConfig, DPTConfig, ZoeDepthConfig
-
-    narrow = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 2}
-    neck = {"neck_hidden_sizes": [8, 16, 16, 16], "fusion_hidden_size": 16}
-    dpt = DPTConfig(
-        **narrow, **neck, intermediate_size=64, image_size=64, backbone_out_indices=[0, 1, 2, 3]
-    )
-    backbone = BeitConfig(
-        **narrow,
-        image_size=64,
-        intermediate_size=64,
-        use_relative_position_bias=True,
-        use_mask_token=False,
-        reshape_hidden_states=False,
-        out_features=["stage1", "stage2", "stage3", "stage4"],
-    )
-    zoe = ZoeDepthConfig(
-        backbone_config=backbone,
-        backbone_hidden_size=32,
-        **neck,
-        bottleneck_features=16,
-        num_out_features=[16, 16, 16, 16],
-        bin_embedding_dim=16,
-        num_relative_features=8,
-    )
-    return {"dpt": dpt.to_dict(), "zoedepth": zoe.to_dict()}
-
-
-@pytest.mark.parametrize("name", ["dpt", "zoedepth"])
-def test_other_networks_of_transformers_are_built_from_their_config(tmp_path, name):
-    config = tmp_path / "config.json"
-    config.write_text(json.dumps(described_networks()[name]))
-    kind = {"kind": "metric", "output": "depth"} if name == "zoedepth" else {}
-    entry = dataclasses.replace(TINY, name=name, family="transformers", multiple=32, **kind)
-    torch.manual_seed(0)
-    module = architecture.build_module(entry, config)
-    pixels = np.random.default_rng(1).standard_normal((1, 3, 64, 64), dtype=np.float32)
-    model = export_core(entry, module, Size(height=64, width=64))
-    assert relative_error(run(model, pixels=pixels), predict(module, pixels)) <= 1e-4
-    with pytest.raises(ModelError, match="only be exported at a fixed size"):
-        export_core(entry, module, Size(short=64))
-
-
-def test_a_config_that_describes_no_depth_network_is_refused(tmp_path):
-    config = tmp_path / "config.json"
-    config.write_text('{"model_type": "bert"}')
-    entry = dataclasses.replace(TINY, family="transformers")
-    with pytest.raises(ModelError, match="describes no depth network"):
-        architecture.build_module(entry, config)

@@ -46,6 +46,7 @@ NOT_IN_ROSDEP = {
     "onnxruntime-gpu",
     "onnxscript",
     "openvino",
+    "rosbags",
     "safetensors",
     "torch",
     "transformers",

@@ -70,6 +70,11 @@ class ImageFolder:
         return self._name
 
     @property
+    def files(self) -> tuple[Path, ...]:
+        """The images, in their order; some may turn out not to be decodable."""
+        return tuple(self._files)
+
+    @property
     def rate_hz(self) -> float:
         """See `Recording`."""
         return DEFAULT_RATE_HZ
@@ -88,7 +93,7 @@ class ImageFolder:
         while self._index < len(self._files):
             file = self._files[self._index]
             self._index += 1
-            image = _decode(file)
+            image = decode_image(file)
             if image is not None:
                 self._given += 1
                 return image
@@ -137,7 +142,8 @@ class ImageFolder:
             self._notices += (f"more images in {self._folder} cannot be decoded and are skipped",)
 
 
-def _decode(file: Path) -> ImageU8 | None:
+def decode_image(file: Path) -> ImageU8 | None:
+    """Read an image file as HxWx3 uint8 RGB; None when it cannot be decoded whole."""
     try:
         data = file.read_bytes()
         if not data or not is_whole_jpeg(data):

@@ -26,7 +26,7 @@ from depth_node.resources import ResourceError
 
 PROBE_TIMEOUT_S = 20.0
 """Long enough for torch from a cold disk; a runtime that takes longer hangs."""
-_NEEDS_GPU = ("tensorrt", "onnxruntime-cuda")
+_NEEDS_GPU = ("tensorrt", "onnxruntime-tensorrt", "onnxruntime-cuda")
 _CPU_CURE = "pip install 'depth_node[cpu]'"
 _GPU_CURE = "pip install 'depth_node[gpu]'; TensorRT comes with JetPack or from NVIDIA"
 

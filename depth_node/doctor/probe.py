@@ -50,6 +50,10 @@ def _onnxruntime_cuda() -> str:
     return _onnxruntime_with("CUDAExecutionProvider")
 
 
+def _onnxruntime_tensorrt() -> str:
+    return _onnxruntime_with("TensorrtExecutionProvider")
+
+
 def _onnxruntime_with(provider: str) -> str:
     module = _load("onnxruntime")
     providers = module.get_available_providers()
@@ -99,6 +103,7 @@ def _gpu() -> str:
 
 PROBES: dict[str, Callable[[], str]] = {
     "tensorrt": _tensorrt,
+    "onnxruntime-tensorrt": _onnxruntime_tensorrt,
     "onnxruntime-cuda": _onnxruntime_cuda,
     "torch": _torch,
     "openvino": _openvino,

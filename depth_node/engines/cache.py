@@ -12,13 +12,16 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from depth_node.engines.base import EngineError
+from depth_node.engines.retention import prune
 from depth_node.network.errors import ModelError
-from depth_node.network.store import cache_directory, write_atomically
+from depth_node.network.store import cache_directory, sha256_of, write_atomically
 
 Log = Callable[[str], None]
 Signature = Mapping[str, str]
@@ -78,6 +81,7 @@ class EngineCache:
         if header["signature"] != dict(signature):
             self.log(f"cached engine {path} is refused and built again: it is of another signature")
             return None
+        os.utime(path)  # the oldest by this time are the first to go
         return payload
 
     def store(self, signature: Signature, payload: bytes) -> None:
@@ -93,6 +97,7 @@ class EngineCache:
             write_atomically(self._path(signature), _MAGIC + line + b"\n" + payload)
         except (ModelError, OSError) as error:
             self.log(f"the compiled engine is not kept: {error}")
+        self._prune(signature)
 
     def get_or_build(self, signature: Signature, build: Callable[[], bytes]) -> bytes:
         """Load an engine, or build and keep it; of several processes one builds, others wait.
@@ -110,6 +115,34 @@ class EngineCache:
                 payload = build()
                 self.store(signature, payload)
         return payload
+
+    def open_folder(self, signature: Signature) -> tuple[Path, bool]:
+        """A folder for a runtime that reads and writes its compiled engines itself.
+
+        Call it while `building` is held.
+
+        Returns:
+            The folder, and whether it holds exactly the engines that were sealed; else it is empty.
+
+        Raises:
+            EngineError: it cannot be made.
+        """
+        folder = self._files(signature)
+        sealed = self.load(signature)
+        if sealed is not None:
+            if folder.is_dir() and _manifest(folder) == sealed:
+                return folder, True
+            self.log(f"cached engines in {folder} are refused and built again: they were altered")
+        try:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True, mode=0o700)
+        except OSError as error:
+            raise EngineError(f"engines cannot be kept in {folder}: {error.strerror}") from error
+        return folder, False
+
+    def seal_folder(self, signature: Signature) -> None:
+        """Keep the hashes of the engines that the runtime has just written into its folder."""
+        self.store(signature, _manifest(self._files(signature)))
 
     @contextlib.contextmanager
     def building(self, signature: Signature) -> Iterator[None]:
@@ -155,11 +188,13 @@ class EngineCache:
             write_atomically(self._verdict_path(signature), json.dumps(record).encode())
         except ModelError as error:
             self.log(f"the self-test's result is not kept: {error}")
+        self._prune(signature)
 
     def forget(self, signature: Signature) -> None:
         """Delete an engine and its verdict."""
         for path in (self._path(signature), self._verdict_path(signature)):
             path.unlink(missing_ok=True)
+        shutil.rmtree(self._files(signature), ignore_errors=True)
 
     def entries(self) -> list[Cached]:
         """Every engine or verdict in the cache that can be trusted, newest first."""
@@ -170,15 +205,23 @@ class EngineCache:
             except (OSError, ValueError, KeyError):
                 continue
             engine = self._path(signature)
-            size = engine.stat().st_size if engine.is_file() else 0
+            files = [engine, *self._files(signature).glob("*")]
+            size = sum(file.stat().st_size for file in files if file.is_file())
             found.append(Cached(engine, signature, size, self.verdict(signature)))
         return found
+
+    def _prune(self, signature: Signature) -> None:
+        with contextlib.suppress(OSError):  # a read-only home, or another process is at it too
+            prune(self.folder, signature, key_of(signature), self.log)
 
     def _path(self, signature: Signature) -> Path:
         return self.folder / f"{key_of(signature)}.engine"
 
     def _verdict_path(self, signature: Signature) -> Path:
         return self.folder / f"{key_of(signature)}.verdict"
+
+    def _files(self, signature: Signature) -> Path:
+        return self.folder / f"{key_of(signature)}.files"
 
     def _payload_hash(self, signature: Signature) -> str:
         try:
@@ -193,6 +236,11 @@ def key_of(signature: Signature) -> str:
     """The hash that an engine is filed under."""
     text = json.dumps(dict(signature), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:40]
+
+
+def _manifest(folder: Path) -> bytes:
+    """Names and hashes of a folder's engines; other files in it, such as timings, may change."""
+    return json.dumps({f.name: sha256_of(f) for f in sorted(folder.glob("*.engine"))}).encode()
 
 
 def _read_own(path: Path) -> bytes:

@@ -75,6 +75,9 @@ class OpenVino:
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": "1",
             "INFERENCE_NUM_THREADS": str(threads),
+            # A pinned thread waits for its core while others are free: on a busy robot that
+            # costs more than caches gain (docs/engines.md).
+            "ENABLE_CPU_PINNING": "NO",
             "INFERENCE_PRECISION_HINT": "bf16" if precision != "fp32" and has_bf16 else "f32",
         }
         self._split = split_front(graph.proto)

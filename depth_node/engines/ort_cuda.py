@@ -22,6 +22,8 @@ class OnnxRuntimeCuda:
     name = "onnxruntime-cuda"
     _provider = "CUDAExecutionProvider"
     _memory = "cuda"
+    _fallbacks: tuple[str, ...] = ("CPUExecutionProvider",)
+    _needs = "CUDA and cuDNN"
 
     def __init__(self, graph: Graph) -> None:
         """Load a graph.
@@ -37,7 +39,7 @@ class OnnxRuntimeCuda:
         self.model = graph.name
         self.device, driver = _gpu()
         self.precision = graph.precision
-        self._kind = graph.kind
+        self._graph = graph
         self.signature = {
             "graph": graph.sha256,
             "engine": self.name,
@@ -46,16 +48,8 @@ class OnnxRuntimeCuda:
             "device": self.device,
             "precision": self.precision,
         }
-        options = self._ort.SessionOptions()
-        options.log_severity_level = 3
-        self._session = open_session(
-            self._ort, graph.proto, options, [self._provider, "CPUExecutionProvider"], graph
-        )
-        if self._session.get_providers()[0] != self._provider:
-            raise EngineUnavailable(
-                "onnxruntime fell back to the CPU: it cannot load CUDA (are CUDA and cuDNN of "
-                "the version it was built for installed?)"
-            )
+        self._session: Any = None
+        self._load()
         self._guard = Guard(self.name)
         self._bound: Any = None
         self._input: Any = None
@@ -63,14 +57,16 @@ class OnnxRuntimeCuda:
 
     @classmethod
     def require(cls) -> Any:
-        """The onnxruntime module, if it has been built with CUDA.
+        """The onnxruntime module, if it has been built with this engine's provider.
 
         Raises:
             EngineUnavailable: it is not installed, or has not.
         """
         ort = import_onnxruntime()
         if cls._provider not in ort.get_available_providers():
-            raise EngineUnavailable("this onnxruntime has no CUDA; install onnxruntime-gpu")
+            raise EngineUnavailable(
+                f"this onnxruntime has no {cls._provider}; install onnxruntime-gpu"
+            )
         return ort
 
     def infer(self, image: ImageU8) -> Disparity:
@@ -83,6 +79,9 @@ class OnnxRuntimeCuda:
         self._guard.close()
         self._bound = self._input = self._session = None
 
+    def _load(self) -> None:
+        self._session = self._open(self._graph.proto, {})
+
     def _infer(self, image: ImageU8) -> Disparity:
         try:
             pixels = np.ascontiguousarray(image)
@@ -91,9 +90,11 @@ class OnnxRuntimeCuda:
             self._input.update_inplace(pixels)
             self._session.run_with_iobinding(self._bound)
             raw = self._bound.get_outputs()[0].numpy()
+        except EngineError:
+            raise
         except Exception as error:  # its exceptions derive from Exception only
             raise EngineError(f"{self.name} failed on a frame: {error}") from error
-        return as_disparity(raw, self.name, self._kind)
+        return as_disparity(raw, self.name, self._graph.kind)
 
     def _bind(self, pixels: ImageU8) -> None:
         """Reserve device memory for this size of image; it is used again for every frame."""
@@ -103,6 +104,24 @@ class OnnxRuntimeCuda:
         self._bound.bind_ortvalue_input(INPUT, self._input)
         self._bound.bind_output(OUTPUT, "cpu")
         self._shape = pixels.shape
+
+    def _open(self, proto: Any, options: dict[str, str]) -> Any:
+        """Open a session whose first provider is this engine's, with these options.
+
+        Raises:
+            EngineUnavailable: ONNX Runtime went on without that provider.
+            EngineError: ONNX Runtime refuses the graph.
+        """
+        settings = self._ort.SessionOptions()
+        settings.log_severity_level = 3
+        providers = [(self._provider, options), *self._fallbacks]
+        session = open_session(self._ort, proto, settings, providers, self._graph)
+        if session.get_providers()[0] != self._provider:
+            raise EngineUnavailable(
+                f"onnxruntime goes on without its {self._provider}: it cannot load {self._needs} "
+                "(are they of the version that it was built for?)"
+            )
+        return session
 
 
 def _gpu() -> tuple[str, str]:

@@ -20,6 +20,7 @@ Log = Callable[[str], None]
 
 PRECISIONS: dict[str, tuple[str, ...]] = {
     "tensorrt": ("fp16", "fp32"),
+    "onnxruntime-tensorrt": ("fp16", "fp32"),
     "onnxruntime-cuda": ("fp16", "fp32"),
     "torch": ("fp16", "fp32"),
     "openvino": ("int8", "bf16", "fp32"),
@@ -155,6 +156,11 @@ class Loader:
             if precision == "bf16":
                 raise EngineError("it has no bf16 on the CPU")
             return OnnxRuntimeCpu(self.graph(precision), self._threads)
+        if name == "onnxruntime-tensorrt":
+            from depth_node.engines.ort_tensorrt import OnnxRuntimeTensorRt
+
+            OnnxRuntimeTensorRt.require()
+            return OnnxRuntimeTensorRt(self.graph(precision), self.cache)
         if name == "onnxruntime-cuda":
             from depth_node.engines.ort_cuda import OnnxRuntimeCuda
 

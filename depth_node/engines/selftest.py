@@ -13,7 +13,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from depth_node.engines.base import Engine, EngineError
+from depth_node.engines.base import BatchEngine, Engine, EngineError
 from depth_node.engines.cache import Verdict
 from depth_node.network.errors import ModelError
 from depth_node.network.graph import Graph
@@ -103,6 +103,13 @@ def check(engine: Engine, expected: list[ArrayF32]) -> Verdict:
             reason = f"golden frame {number} differs by {repeat:.2g} when it is run twice"
             return Verdict(False, repeat, tolerance, reason)
         worst = max(worst, relative_error(first, wanted))
+    if isinstance(engine, BatchEngine) and engine.batch_limit >= len(expected):
+        try:
+            together = engine.infer_batch(golden_frames())
+        except EngineError as error:
+            return Verdict(False, float("inf"), tolerance, f"the golden frames together: {error}")
+        for result, wanted in zip(together, expected, strict=True):
+            worst = max(worst, relative_error(result.values, wanted))
     if worst > tolerance:
         reason = f"differs from fp32 by {worst:.2%}; {engine.precision} may by {tolerance:.1%}"
         return Verdict(False, worst, tolerance, reason)

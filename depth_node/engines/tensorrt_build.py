@@ -19,7 +19,8 @@ from depth_node.network.store import write_atomically
 Progress = Callable[[str, float], None]
 """Takes the name of a phase of the build and how much of it is done, 0 to 1."""
 
-_WORKSPACE_BYTES = 2 << 30
+WORKSPACE_BYTES = 2 << 30
+"""Most device memory that TensorRT may use for scratch: a Jetson shares it with the robot."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def build_plan(
         raise EngineError(f"tensorrt cannot parse the graph: {told or 'no reason given'}")
     config = builder.create_builder_config()
     config.set_memory_pool_limit(
-        trt.MemoryPoolType.WORKSPACE, min(_WORKSPACE_BYTES, workspace_bytes)
+        trt.MemoryPoolType.WORKSPACE, min(WORKSPACE_BYTES, workspace_bytes)
     )
     if exact:
         config.clear_flag(trt.BuilderFlag.TF32)

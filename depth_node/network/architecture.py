@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import types
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +60,10 @@ def build_module(entry: Entry, config: Path | None = None) -> Any:
 def traceable(entry: Entry, module: Any) -> Any:
     """Wrap a module so that it maps pixels to the network's raw output.
 
+    Args:
+        entry: the network.
+        module: its PyTorch module, whose weights may be brought into another, equal form.
+
     Returns:
         A module from float32 Nx3xhxw normalised pixels to Nxhxw disparity or depth.
     """
@@ -88,11 +94,39 @@ def traceable(entry: Entry, module: Any) -> Any:
             self.model = module
 
         def forward(self, pixels: Any) -> Any:
-            depth = self.model(pixels).predicted_depth
-            return depth.reshape(depth.shape[0], *depth.shape[-2:])
+            seen = self.model(pixels)
+            depth = seen.predicted_depth.reshape(pixels.shape[0], *seen.predicted_depth.shape[-2:])
+            degrees = getattr(seen, "field_of_view", None)
+            if degrees is None:
+                return depth
+            # Depth Pro (Bochkovskii et al. 2024, section 3.1) gives the inverse depth that a camera
+            # whose focal length is the image's width would see; its own estimate of the horizontal
+            # field of view makes 1/m of it: 1/Z = C w / f = 2 C tan(fov / 2).
+            return 2.0 * torch.tan(degrees * (math.pi / 360.0))[:, None, None] * depth
 
+    if entry.family == "transformers":
+        _standardise_weights(module)
     wrapped = DepthAnything() if entry.family == "depth_anything" else Plain()
     return wrapped.eval().requires_grad_(False).to(memory_format=torch.contiguous_format)
+
+
+def _standardise_weights(module: Any) -> None:
+    """Do once what the backbone of DPT's hybrid does to its weights in every frame.
+
+    There it is a BatchNorm in training mode, which TensorRT does not have.
+    """
+    from torch import nn
+    from transformers.models.bit.modeling_bit import WeightStandardizedConv2d
+
+    def convolve(self: Any, pixels: Any) -> Any:
+        return nn.Conv2d.forward(self, pixels if self.pad is None else self.pad(pixels))
+
+    for layer in module.modules():
+        if isinstance(layer, WeightStandardizedConv2d):
+            rows = layer.weight.detach().reshape(1, layer.out_channels, -1)
+            standard = nn.functional.batch_norm(rows, None, None, training=True, eps=layer.eps)
+            layer.weight.data = standard.reshape_as(layer.weight)
+            layer.forward = types.MethodType(convolve, layer)
 
 
 def _depth_anything(entry: Entry, transformers: Any) -> Any:

@@ -13,6 +13,7 @@ from depth_node.network.compose import Size, compose
 from depth_node.network.errors import ModelError
 from depth_node.network.export import export_core, load_module
 from depth_node.network.graph import read_graph
+from depth_node.network.large import storable
 from depth_node.network.precision import to_fp16, to_int8, variant_of
 from depth_node.network.registry import Entry
 from depth_node.network.store import graph_path, variant_path, write_atomically
@@ -63,7 +64,7 @@ def export_graphs(
     log(f"loading {weights.name}")
     module = load_module(entry, weights)
     log(f"exporting {entry.name} at {size}")
-    core = export_core(entry, module, size)
+    core = storable(export_core(entry, module, size))
     del module
     calibration, judged = (frames[::2], frames[1::2] or frames) if frames else ([], [])
     written: list[Exported] = []
@@ -113,10 +114,10 @@ def export_variants(
 
 
 def normalised(entry: Entry, size: Size, image: ImageU8) -> ArrayF32:
-    """The reference preprocessing: cubic resize of the float image, normalisation, planes.
+    """The reference preprocessing: resize of the float image, normalisation, planes.
 
     Args:
-        entry: the network, for its normalisation.
+        entry: the network, for its interpolation and normalisation.
         size: the network's size.
         image: HxWx3 uint8 RGB.
 
@@ -125,7 +126,8 @@ def normalised(entry: Entry, size: Size, image: ImageU8) -> ArrayF32:
     """
     h, w = size.of(image.shape[0], image.shape[1], entry.multiple)
     pixels = image.astype(np.float32) / 255.0
-    resized = cv2.resize(pixels, (w, h), interpolation=cv2.INTER_CUBIC)
+    interpolation = cv2.INTER_CUBIC if entry.interpolation == "cubic" else cv2.INTER_LINEAR
+    resized = cv2.resize(pixels, (w, h), interpolation=interpolation)
     centred = (resized - np.array(entry.mean)) / np.array(entry.std)
     return np.ascontiguousarray(centred.transpose(2, 0, 1)[None], dtype=np.float32)
 

@@ -42,9 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     export.add_argument("name", help="a network of the registry")
     export.add_argument(
         "--size",
-        default=DEFAULT_SIZE,
+        default="",
         help="short side with the aspect kept, as 252, or height x width, as 252x336 "
-        "(default %(default)s)",
+        f"(default {DEFAULT_SIZE}, or what the network was trained at where it takes no other)",
     )
     export.add_argument(
         "--precision",
@@ -54,8 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     export.add_argument(
         "--calibrate",
-        metavar="FOLDER|VIDEO|world",
-        help="images to calibrate int8 and to judge precisions on",
+        metavar="FOLDER|VIDEO|BAG|TOPIC|world",
+        help="images to calibrate int8 and to judge precisions on; BAG is a rosbag2 folder or file "
+        "(BAG:/TOPIC where it has several cameras), TOPIC an image topic that is published now",
     )
     _licence(export)
 
@@ -149,7 +150,9 @@ def _export(arguments: argparse.Namespace) -> int:
 
     precisions = arguments.precision or ["fp32"]
     if "int8" in precisions and not arguments.calibrate:
-        raise ModelError("int8 needs images to calibrate on; give --calibrate FOLDER, or world")
+        raise ModelError(
+            "int8 needs images to calibrate on; give --calibrate FOLDER, TOPIC, BAG or world"
+        )
     frames = (
         read_frames(arguments.calibrate, _FRAMES) if arguments.calibrate else list(golden_frames())
     )
@@ -158,7 +161,7 @@ def _export(arguments: argparse.Namespace) -> int:
         written = export_variants(only_graph, precisions, frames, _say)
     else:
         entry = find_entry(arguments.name)
-        size = Size.parse(arguments.size, entry.multiple)
+        size = Size.parse(arguments.size or entry.default_size or DEFAULT_SIZE, entry.multiple)
         _say(f"{entry.name}: {entry.licence}")
         weights = fetch_weights(entry, accept_licence=arguments.accept_license)
         written = export_graphs(entry, weights, size, precisions, frames, _say)

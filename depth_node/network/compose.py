@@ -2,8 +2,8 @@
 
 The front resizes as the reference preprocessing of Depth Anything V2 does (its `util/transform.py`
 and `infer_image`: cubic on the float image, aspect kept, the short side at the network's size,
-sides rounded to a multiple of the patch), and normalises. It stays in fp32 whatever the network's
-precision is.
+sides rounded to a multiple of the patch; other networks may be linear), and normalises. It stays in
+fp32 whatever the network's precision is.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ def _front(entry: Entry, size: Size, header: str) -> Any:
           planes_4d = Unsqueeze (planes, zero)
           {sizes}
           target = Concat <axis = 0> (batch, target_hw)
-          resized = Resize <mode = "cubic", cubic_coeff_a = -0.75,
+          resized = Resize <mode = "{entry.interpolation}", cubic_coeff_a = -0.75,
                             coordinate_transformation_mode = "half_pixel">
                            (planes_4d, , , target)
           centred = Sub (resized, mean)

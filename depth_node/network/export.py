@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import logging
+import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,10 @@ def export_core(entry: Entry, module: Any, size: Size) -> Any:
     multiple = entry.multiple
     dynamic = bool(size.short)
     if dynamic and entry.family != "depth_anything":
-        raise ModelError(f"{entry.name} can only be exported at a fixed size, such as 384x384")
+        side = entry.input_size
+        raise ModelError(
+            f"{entry.name} can only be exported at a fixed size; give --size {side}x{side}"
+        )
     height, width = size.of(*_TRACED_ASPECT, multiple) if dynamic else (size.height, size.width)
     shapes = None
     if dynamic:
@@ -67,26 +70,30 @@ def export_core(entry: Entry, module: Any, size: Size) -> Any:
         shapes = {PIXELS: {2: multiple * rows, 3: multiple * columns}}
     wrapped = traceable(entry, module)
     example = torch.zeros(1, 3, height, width)
-    buffer = io.BytesIO()
     loud = logging.getLogger("torch.onnx")
     level = loud.level
     loud.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings(), torch.no_grad():
+        with (
+            warnings.catch_warnings(),
+            torch.no_grad(),
+            tempfile.TemporaryDirectory() as folder,  # beyond 2 GiB it writes files beside it
+        ):
             warnings.simplefilter("ignore")  # its remarks on its own internals
+            path = Path(folder) / "core.onnx"
             if entry.family == "depth_anything":
                 program = torch.onnx.export(
                     wrapped, (example,), input_names=[PIXELS], output_names=[RAW],
                     opset_version=OPSET, dynamo=True, dynamic_shapes=shapes, verbose=False,
                 )  # fmt: skip
-                program.save(buffer, external_data=False)
+                program.save(path, external_data=False)
             else:  # torch.export cannot follow BEiT's and the hybrid's backbones; tracing can
                 torch.onnx.export(
-                    wrapped, (example,), buffer, input_names=[PIXELS], output_names=[RAW],
+                    wrapped, (example,), str(path), input_names=[PIXELS], output_names=[RAW],
                     opset_version=OPSET, dynamo=False,
                 )  # fmt: skip
+            return onnx.load(path)
     except Exception as error:  # torch.export raises many classes of its own
         raise ModelError(f"{entry.name} cannot be exported at {size}: {error}") from error
     finally:
         loud.setLevel(level)
-    return onnx.load_model_from_string(buffer.getvalue())

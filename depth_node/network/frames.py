@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from depth_node.cameras.base import CameraError
+from depth_node.cameras.folder import ImageFolder
+from depth_node.cameras.video import VideoFile
 from depth_node.network.errors import ModelError
 from depth_node.types import ImageU8
 
@@ -17,8 +20,9 @@ def read_frames(source: str, count: int) -> list[ImageU8]:
     """Read frames, spread evenly over a recording.
 
     Args:
-        source: a folder of images, a video file, or `world` for scenes of the synthetic
-            world, each another.
+        source: a folder of images, a video file, a bag (folder, .mcap or .db3; `BAG:/TOPIC` where
+            it holds several cameras), an image topic of the running graph, or `world` for scenes
+            of the synthetic world, each another.
         count: how many frames are wanted; fewer are returned when there are no more.
 
     Returns:
@@ -27,18 +31,26 @@ def read_frames(source: str, count: int) -> list[ImageU8]:
     Raises:
         ModelError: there are no images in it.
     """
-    from depth_node.cameras.base import CameraError
-    from depth_node.cameras.folder import ImageFolder
-    from depth_node.cameras.video import VideoFile
-
-    recording: ImageFolder | VideoFile
     try:
-        if source == WORLD:
-            return _world(count)
-        path = Path(source).expanduser()
-        recording = VideoFile(path) if path.suffix.lower() in _VIDEOS else ImageFolder(path)
+        return _world(count) if source == WORLD else _recorded(source, count)
     except CameraError as error:
         raise ModelError(f"cannot calibrate on {source}: {error}") from error
+
+
+def _recorded(source: str, count: int) -> list[ImageU8]:
+    path = Path(source).expanduser()
+    bag, _, topic = source.partition(":")
+    if path.exists():
+        bag, topic = source, ""
+    elif source.startswith("/") and ":" not in source and not path.parent.is_dir():
+        from depth_node.ros.topic_frames import topic_frames
+
+        return topic_frames(source, count)
+    if _is_bag(Path(bag).expanduser()):
+        from depth_node.ros.bag_frames import bag_frames
+
+        return bag_frames(Path(bag).expanduser(), topic, count)
+    recording = VideoFile(path) if path.suffix.lower() in _VIDEOS else ImageFolder(path)
     try:
         images = []
         while (image := recording.next_image()) is not None:
@@ -46,9 +58,13 @@ def read_frames(source: str, count: int) -> list[ImageU8]:
     finally:
         recording.close()
     if not images:
-        raise ModelError(f"{source} holds no image that can be decoded")
+        raise CameraError("it holds no image that can be decoded")
     step = max(1, len(images) // count)
     return images[::step][:count]
+
+
+def _is_bag(path: Path) -> bool:
+    return path.suffix in (".mcap", ".db3") or (path / "metadata.yaml").is_file()
 
 
 def _world(count: int) -> list[ImageU8]:

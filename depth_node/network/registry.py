@@ -14,6 +14,8 @@ from depth_node.network.store import user_registry, write_atomically
 from depth_node.resources import model_path
 
 _FAMILIES = ("depth_anything", "transformers")
+_RESEARCH_ONLY = ("apple-amlr",)
+"""Licences without the two letters NC that forbid commercial use all the same."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,8 @@ class Entry:
         name: the name that `model.name` takes.
         licence: the weights' licence, as their model card states it.
         kind: `relative` or `metric`.
-        output: what the network gives, `disparity` or `depth` (metres).
+        output: what the network gives: `disparity` (1/m for a metric network) or `depth`
+            (metres).
         family: `depth_anything`, built from `variant`, or `transformers`, built from the
             repository's config.json.
         variant: generation and size within the family, such as `v2-small`.
@@ -32,11 +35,12 @@ class Entry:
         revision: commit (or branch) of the repository.
         file: file in the repository, or the path of the user's own checkpoint.
         sha256: hash of the file in hexadecimal, or empty when none is known.
-        max_depth_m: metres that a metric network's output ends at, 0 for a relative one.
+        max_depth_m: metres that a metric network's output ends at, 0 where it does not end.
         input_size: short side that the network was trained at, pixels.
         multiple: what the network's sides are multiples of, pixels.
         mean: RGB mean of the normalisation, of values in 0..1.
         std: RGB standard deviation of the normalisation.
+        interpolation: how its reference resizes images, `cubic` or `linear`.
     """
 
     name: str
@@ -54,11 +58,18 @@ class Entry:
     multiple: int = 14
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    interpolation: str = "cubic"
+
+    @property
+    def default_size(self) -> str:
+        """The size of a network that runs at one only, as height x width; else empty."""
+        fixed = self.family == "transformers"
+        return f"{self.input_size}x{self.input_size}" if fixed else ""
 
     @property
     def non_commercial(self) -> bool:
         """Whether the licence, or the one it descends from, forbids commercial use."""
-        return "-NC" in self.licence.upper()
+        return "-NC" in self.licence.upper() or self.licence in _RESEARCH_ONLY
 
 
 def load_registry() -> dict[str, Entry]:
@@ -126,9 +137,10 @@ def _entry(name: str, values: dict[str, Any]) -> Entry:
     entry = Entry(name=name, **values)
     if entry.family not in _FAMILIES or entry.kind not in ("relative", "metric"):
         raise TypeError(f"{name}: family {entry.family!r} or kind {entry.kind!r} is unknown")
-    if (entry.kind == "metric") != (entry.output == "depth") or entry.output not in (
-        "disparity",
-        "depth",
+    if entry.output not in ("disparity", "depth") or (
+        entry.output == "depth" and entry.kind != "metric"
     ):
         raise TypeError(f"{name}: a {entry.kind} network cannot give {entry.output!r}")
+    if entry.interpolation not in ("cubic", "linear"):
+        raise TypeError(f"{name}: interpolation {entry.interpolation!r} is unknown")
     return entry

@@ -1,0 +1,110 @@
+"""ONNX Runtime's TensorRT provider: for an onnxruntime-gpu that finds TensorRT's libraries.
+
+Names and meaning of the options: onnxruntime.ai, "TensorRT Execution Provider". None of its
+switches for precision is used: without them ONNX Runtime makes a strongly typed network (its pull
+request 18707), whose precision is the graph's own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from depth_node.engines.base import EngineError, EngineUnavailable
+from depth_node.engines.cache import EngineCache
+from depth_node.engines.ort_cuda import OnnxRuntimeCuda
+from depth_node.engines.selftest import GOLDEN_SIZE
+from depth_node.engines.tensorrt_build import WORKSPACE_BYTES
+from depth_node.network.graph import INPUT, Graph
+from depth_node.types import ImageU8
+
+_KEPT_SIZES = 2
+
+
+class OnnxRuntimeTensorRt(OnnxRuntimeCuda):
+    """A graph whose parts ONNX Runtime gives to TensorRT, and the rest to CUDA.
+
+    It is compiled (minutes) for each size of image that it meets: then every shape in it is known,
+    whichever parts ONNX Runtime cuts it into.
+    """
+
+    name = "onnxruntime-tensorrt"
+    _provider = "TensorrtExecutionProvider"
+    _fallbacks = ("CUDAExecutionProvider", "CPUExecutionProvider")
+    _needs = "TensorRT, CUDA and cuDNN"
+
+    def __init__(self, graph: Graph, cache: EngineCache) -> None:
+        """Load a graph, and compile it for golden frames.
+
+        Args:
+            graph: the network; its precision is the graph's own.
+            cache: where compiled networks are kept.
+
+        Raises:
+            EngineUnavailable: onnxruntime-gpu, TensorRT or a device they can use is not here.
+            EngineError: ONNX Runtime or TensorRT refuses the graph.
+        """
+        self._cache = cache
+        self._sessions: dict[tuple[int, ...], Any] = {}
+        super().__init__(graph)
+
+    def close(self) -> None:
+        """Free the sessions and their memory."""
+        super().close()
+        self._sessions.clear()
+
+    def _load(self) -> None:
+        self.signature["shape"] = _shape_name((*GOLDEN_SIZE, 3))
+        self._session = self._session_at((*GOLDEN_SIZE, 3))
+
+    def _bind(self, pixels: ImageU8) -> None:
+        self._session = self._session_at(pixels.shape)
+        super()._bind(pixels)
+
+    def _session_at(self, shape: tuple[int, ...]) -> Any:
+        if shape not in self._sessions:
+            while len(self._sessions) >= _KEPT_SIZES:
+                del self._sessions[next(iter(self._sessions))]
+            signature = {**self.signature, "shape": _shape_name(shape)}
+            with self._cache.building(signature):
+                self._sessions[shape] = self._compiled(shape, signature)
+        return self._sessions[shape]
+
+    def _compiled(self, shape: tuple[int, ...], signature: dict[str, str]) -> Any:
+        proto = _at_shape(self._graph.proto, shape)
+        folder, kept = self._cache.open_folder(signature)
+        if kept:
+            try:
+                return self._open(proto, _options(str(folder)))
+            except EngineUnavailable:  # nothing is wrong with what is kept
+                raise
+            except EngineError as error:
+                self._cache.log(f"the cached engine is built again: {error}")
+                self._cache.forget(signature)
+                folder, _ = self._cache.open_folder(signature)
+        self._cache.log(f"TensorRT compiles {self.model} for {shape[0]}x{shape[1]}; minutes")
+        session = self._open(proto, _options(str(folder)))
+        self._cache.seal_folder(signature)
+        return session
+
+
+def _options(folder: str) -> dict[str, str]:
+    return {
+        "device_id": "0",
+        "trt_max_workspace_size": str(WORKSPACE_BYTES),
+        "trt_engine_cache_enable": "True",
+        "trt_engine_cache_path": folder,
+    }
+
+
+def _at_shape(proto: Any, shape: tuple[int, ...]) -> Any:
+    """The model for images of one shape only."""
+    fixed = type(proto)()
+    fixed.CopyFrom(proto)
+    image = next(item for item in fixed.graph.input if item.name == INPUT)
+    for dimension, side in zip(image.type.tensor_type.shape.dim, shape, strict=True):
+        dimension.dim_value = side
+    return fixed
+
+
+def _shape_name(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))

@@ -6,13 +6,13 @@ Between them, and before them, stands a slot in which the newest item wins. Ever
 submitted ends exactly once, published or dropped for a counted reason.
 
 Published depth is as fresh as the network allows: a frame that is about to be overtaken by the next
-is not begun, because its result would be older by more than the wait costs.
+is not begun, because its result would be older by more than the wait costs. Where cameras share an
+engine, a pipeline waits for its turn first and takes the newest frame then.
 """
 
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -22,7 +22,7 @@ from depth_node.cadence import Cadence
 from depth_node.engines.base import Engine, EngineError
 from depth_node.geometry.depth import MetricConverter
 from depth_node.geometry.rectify import Rectifier
-from depth_node.handover import Slot
+from depth_node.handover import Line, Place, Slot, worker
 from depth_node.health import Health, Level, concise
 from depth_node.metrics import Metrics
 from depth_node.parameters import Settings
@@ -109,11 +109,25 @@ class Pipeline:
         metrics: Metrics,
         health: Health,
         now_ns: Callable[[], int],
+        place: Place | None = None,
     ) -> None:
+        """Connect the parts.
+
+        Args:
+            engine: runs the network.
+            estimator: finds the scale.
+            sink: takes results.
+            settings: the parameters.
+            metrics: counts and times.
+            health: is told what is wrong.
+            now_ns: the clock of the images' stamps, nanoseconds.
+            place: in the line for the engine; None where nobody else uses it.
+        """
         self.settings = settings
         self.estimator = estimator
         self.last_estimate: ScaleEstimate | None = None
         self._engine = engine
+        self._place = place or Line().join()
         self._sink = sink
         self._metrics = metrics
         self._health = health
@@ -126,8 +140,8 @@ class Pipeline:
         self._captured: Slot[_Captured] = Slot()
         self._inferred: Slot[_Seen] = Slot()
         self._threads = [
-            threading.Thread(target=self._run_network, name="network", daemon=True),
-            threading.Thread(target=self._run_output, name="output", daemon=True),
+            worker("network", self._run_network),
+            worker("output", self._run_output),
         ]
 
     def start(self) -> None:
@@ -145,6 +159,7 @@ class Pipeline:
         for slot in (self._captured, self._inferred):
             if slot.close() is not None:
                 self._metrics.dropped("node stopped")
+        self._place.close()
         for thread in self._threads:
             thread.join(JOIN_TIMEOUT_S)
         return not any(thread.is_alive() for thread in self._threads)
@@ -166,7 +181,9 @@ class Pipeline:
         while not self._captured.closed:
             captured = self._captured.take()
             if captured is not None:
-                self._guard(self._see, self._freshest(captured).decode)
+                with self._place:
+                    captured = self._newer(captured, 0.0)
+                    self._guard(self._see, self._freshest(captured).decode)
 
     def _freshest(self, captured: _Captured) -> _Captured:
         """This frame, or the next one where that makes the result fresher by more than it waits."""
@@ -176,6 +193,10 @@ class Pipeline:
         due_s = period_s - age_s
         if due_s > min(age_s, wait_s):
             return captured
+        return self._newer(captured, wait_s)
+
+    def _newer(self, captured: _Captured, wait_s: float) -> _Captured:
+        """The frame that has come since this one, or comes within the wait; else this one."""
         newer = self._captured.take(wait_s)
         if newer is None:
             return captured

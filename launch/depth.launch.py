@@ -1,6 +1,7 @@
 """The depth node beside a camera driver.
 
     ros2 launch depth_node depth.launch.py image:=/camera/image_raw
+    ros2 launch depth_node depth.launch.py cameras:="front rear" image:=image_raw
 
 Other sources than a topic are set by parameters (`params_file`); `ros2 launch depth_node
 depth.launch.py --show-args` lists the arguments.
@@ -43,6 +44,18 @@ def fastdds_profile():
     return [SetEnvironmentVariable(names[1] if older else names[0], str(CONFIG / "fastdds.xml"))]
 
 
+def several_cameras(context):
+    """The namespaces of the cameras where there are several, else nothing."""
+    base = LaunchConfiguration("namespace").perform(context)
+    cameras = LaunchConfiguration("cameras").perform(context).split()
+    if cameras and LaunchConfiguration("image").perform(context).startswith("/"):
+        raise ValueError(
+            "with several cameras, image is each camera's own: name it without the slash in "
+            "front, so that image:=image_raw is /front/image_raw for the camera front"
+        )
+    return [f"{base}/{camera}" for camera in cameras]
+
+
 def depth_node(context):
     overrides = {"use_sim_time": LaunchConfiguration("use_sim_time")}
     for argument, parameter in OVERRIDES.items():
@@ -50,21 +63,40 @@ def depth_node(context):
         if value.perform(context):
             # As a string, even where it looks like a number (webcam 0).
             overrides[parameter] = ParameterValue(value, value_type=str)
-    return [
-        Node(
-            package="depth_node",
-            executable="depth_node",
-            name="depth_node",
-            namespace=LaunchConfiguration("namespace"),
-            parameters=[LaunchConfiguration("params_file"), overrides],
-            remappings=[
-                ("image", LaunchConfiguration("image")),
-                ("camera_info", LaunchConfiguration("camera_info")),
-            ],
-            ros_arguments=["--log-level", LaunchConfiguration("log_level")],
-            output="screen",
-        )
-    ]
+    cameras = several_cameras(context)
+    if cameras:  # a name or namespace given here would be that of every node of the process
+        names = {"arguments": ["--cameras", *cameras]}
+    else:
+        names = {"name": "depth_node", "namespace": LaunchConfiguration("namespace")}
+    node = Node(
+        package="depth_node",
+        executable="depth_node",
+        **names,
+        parameters=[LaunchConfiguration("params_file"), overrides],
+        remappings=[
+            ("image", LaunchConfiguration("image")),
+            ("camera_info", LaunchConfiguration("camera_info")),
+        ],
+        ros_arguments=["--log-level", LaunchConfiguration("log_level")],
+        output="screen",
+    )
+    rviz = Node(
+        package="rviz2",
+        executable="rviz2",
+        namespace=cameras[0] if cameras else LaunchConfiguration("namespace"),
+        arguments=[
+            "-d",
+            LaunchConfiguration("rviz_config"),
+            "-f",
+            LaunchConfiguration("fixed_frame"),
+        ],
+        parameters=[{"use_sim_time": LaunchConfiguration("use_sim_time")}],
+        # The rviz file holds absolute names; relative ones follow the namespace.
+        remappings=[(f"/{topic}", topic) for topic in SHOWN],
+        condition=IfCondition(LaunchConfiguration("rviz")),
+        output="screen",
+    )
+    return [node, rviz]
 
 
 def generate_launch_description():
@@ -81,6 +113,12 @@ def generate_launch_description():
         ),
         DeclareLaunchArgument(
             "namespace", default_value="", description="Namespace of the node and its outputs."
+        ),
+        DeclareLaunchArgument(
+            "cameras",
+            default_value="",
+            description="Several cameras with one engine: their namespaces, separated by spaces; "
+            "`image` is then relative to each of them.",
         ),
         DeclareLaunchArgument(
             "params_file",
@@ -112,7 +150,11 @@ def generate_launch_description():
         DeclareLaunchArgument(
             "log_level", default_value="info", description="debug, info, warn, error or fatal."
         ),
-        DeclareLaunchArgument("rviz", default_value="false", description="Start rviz2 as well."),
+        DeclareLaunchArgument(
+            "rviz",
+            default_value="false",
+            description="Start rviz2 as well; of several cameras it shows the first.",
+        ),
         DeclareLaunchArgument(
             "rviz_config",
             default_value=str(CONFIG / "depth.rviz"),
@@ -125,22 +167,4 @@ def generate_launch_description():
             "frame that TF connects with it.",
         ),
     ]
-    rviz = Node(
-        package="rviz2",
-        executable="rviz2",
-        namespace=LaunchConfiguration("namespace"),
-        arguments=[
-            "-d",
-            LaunchConfiguration("rviz_config"),
-            "-f",
-            LaunchConfiguration("fixed_frame"),
-        ],
-        parameters=[{"use_sim_time": LaunchConfiguration("use_sim_time")}],
-        # The rviz file holds absolute names; relative ones follow the namespace.
-        remappings=[(f"/{topic}", topic) for topic in SHOWN],
-        condition=IfCondition(LaunchConfiguration("rviz")),
-        output="screen",
-    )
-    return LaunchDescription(
-        [*arguments, *fastdds_profile(), OpaqueFunction(function=depth_node), rviz]
-    )
+    return LaunchDescription([*arguments, *fastdds_profile(), OpaqueFunction(function=depth_node)])

@@ -13,7 +13,7 @@ pytest.importorskip("onnxruntime")
 
 from test_network_torch import METRIC, TINY, photograph, random_network  # noqa: E402
 
-from depth_node.engines.base import EngineError  # noqa: E402
+from depth_node.engines.base import BatchEngine, EngineError  # noqa: E402
 from depth_node.engines.select import load_engine  # noqa: E402
 from depth_node.network import architecture  # noqa: E402
 from depth_node.network.adopt import add_checkpoint  # noqa: E402
@@ -73,3 +73,17 @@ def test_an_altered_checkpoint_is_not_loaded(tmp_path):
     torch.save(random_network(TINY, seed=1).state_dict(), path)
     with pytest.raises(EngineError, match="truncated or altered"):
         load_engine(ModelSettings(name="tiny", engine="torch"), lambda _: None)
+
+
+def test_frames_in_a_batch_come_out_as_they_do_alone(tmp_path):
+    path = tmp_path / "tiny.pth"
+    torch.save(random_network(TINY).state_dict(), path)
+    own = add_checkpoint(TINY, path)
+    export_graphs(own, path, Size(height=112, width=140), [], [], lambda _: None)
+    settings = ModelSettings(name="tiny", engine="torch", precision="fp32", threads=1)
+    engine = load_engine(settings, lambda _: None)
+    assert isinstance(engine, BatchEngine)
+    images = [photograph(), photograph()[::-1], photograph()[:, ::-1]]
+    for result, image in zip(engine.infer_batch(images), images, strict=True):
+        alone = engine.infer(image).values
+        assert np.linalg.norm(result.values - alone) <= 1e-5 * np.linalg.norm(alone)

@@ -14,7 +14,7 @@ from depth_node.cameras.base import CameraError, EndOfStream
 from depth_node.cameras.images import to_rgb
 from depth_node.cameras.intrinsics import Intrinsics
 from depth_node.cameras.timing import Backoff, Clock, SystemClock
-from depth_node.handover import Slot
+from depth_node.handover import Slot, worker
 from depth_node.parameters import CameraSettings
 from depth_node.types import Frame
 
@@ -96,7 +96,7 @@ class LiveCamera:
         self._failure: CameraError | None = None  # why there are no images now
         self._notices: dict[str, None] = {}  # a set that keeps its order
         first = self._open()
-        self._thread = threading.Thread(target=self._run, args=(first,), name="camera", daemon=True)
+        self._thread = worker("camera", self._run, first)
         self._thread.start()
 
     def describe(self) -> str:

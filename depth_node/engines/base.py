@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 from depth_node.types import Disparity, ImageU8
 
@@ -43,6 +44,28 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Free the device; the engine cannot be used afterwards."""
+        ...
+
+
+@runtime_checkable
+class BatchEngine(Engine, Protocol):
+    """An engine that runs several frames in one call.
+
+    Attributes:
+        batch_limit: how many frames it gains from running together; 1 where it gains nothing.
+    """
+
+    batch_limit: int
+
+    def infer_batch(self, images: Sequence[ImageU8]) -> list[Disparity]:
+        """Run the network on up to `batch_limit` HxWx3 uint8 RGB images of one size.
+
+        Returns:
+            One disparity an image, in their order; otherwise as `infer`.
+
+        Raises:
+            EngineError: the engine failed, or the output of any of them is not finite.
+        """
         ...
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,20 @@ from depth_node.network.registry import Entry
 from depth_node.types import Disparity, ImageU8
 
 _WARM_UPS = 3
-_KEPT_SIZES = 2
+_BATCH = 4
+"""Most frames in one run on a GPU."""
+_KEPT_SHAPES = 2 * _BATCH
+"""How many CUDA graphs are kept: for two sizes of image, and batches of every length."""
 
 
 class Torch:
     """A network of the registry in PyTorch, from camera bytes to disparity on the device.
 
     On a GPU: half precision, channels last, fused attention (`scaled_dot_product_attention`), one
-    CUDA graph for each size of image, pinned host memory.
+    CUDA graph for each size of image and length of batch, pinned host memory.
+
+    Attributes:
+        batch_limit: 4 on a GPU; a CPU gains nothing from batches.
     """
 
     name = "torch"
@@ -64,6 +70,7 @@ class Torch:
 
         self._torch = torch
         self._gpu = torch.cuda.is_available()
+        self.batch_limit = _BATCH if self._gpu else 1
         if not self._gpu and not allow_cpu:
             raise EngineUnavailable("torch sees no CUDA device")
         types = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -97,14 +104,18 @@ class Torch:
         self._mean = torch.tensor(entry.mean, device=self._device).view(1, 3, 1, 1) * 255.0
         self._std = torch.tensor(entry.std, device=self._device).view(1, 3, 1, 1) * 255.0
         self._guard = Guard(self.name)
-        self._recorded: dict[tuple[int, ...], Callable[[ImageU8], Any]] = {}
+        self._recorded: dict[tuple[int, ...], Callable[[Sequence[ImageU8]], Any]] = {}
 
     def infer(self, image: ImageU8) -> Disparity:
         """Run the network on one HxWx3 uint8 RGB image of any size; see `Engine.infer`."""
+        return self.infer_batch([image])[0]
+
+    def infer_batch(self, images: Sequence[ImageU8]) -> list[Disparity]:
+        """Run the network on images of one size together; see `BatchEngine.infer_batch`."""
         try:
             with self._guard, self._torch.inference_mode():
-                raw = self._run_on_gpu(image) if self._gpu else self._run_on_cpu(image)
-                return as_disparity(raw, self.name, self._kind)
+                raw = self._run_on_gpu(images) if self._gpu else self._run_on_cpu(images)
+                return [as_disparity(values, self.name, self._kind) for values in raw]
         except EngineError:
             raise
         except RuntimeError as error:
@@ -131,7 +142,8 @@ class Torch:
         planes = batch.permute(0, 3, 1, 2).to(self._torch.float32)
         size = self._size.of(batch.shape[1], batch.shape[2], self._entry.multiple)
         # The cubic kernel of PyTorch has OpenCV's constant, -0.75.
-        resized = functional.interpolate(planes, size=size, mode="bicubic", align_corners=False)
+        mode = "bicubic" if self._entry.interpolation == "cubic" else "bilinear"
+        resized = functional.interpolate(planes, size=size, mode=mode, align_corners=False)
         pixels = ((resized - self._mean) / self._std).to(self._type)
         raw = self._module(pixels.contiguous(memory_format=self._torch.channels_last)).float()
         return raw.clamp(min=1e-3).reciprocal() if self._entry.output == "depth" else raw
@@ -158,29 +170,29 @@ class Torch:
             leaving = self.forward(entering)
         return graph, entering, leaving
 
-    def _run_on_cpu(self, image: ImageU8) -> Any:
-        batch = self._torch.from_numpy(np.array(image, order="C"))[None]
-        return self.forward(batch)[0].numpy()
+    def _run_on_cpu(self, images: Sequence[ImageU8]) -> Any:
+        return self.forward(self._torch.from_numpy(np.stack(images))).numpy()
 
-    def _run_on_gpu(self, image: ImageU8) -> Any:
-        if image.shape not in self._recorded:
-            while len(self._recorded) >= _KEPT_SIZES:
+    def _run_on_gpu(self, images: Sequence[ImageU8]) -> Any:
+        shape = (len(images), *images[0].shape)
+        if shape not in self._recorded:
+            while len(self._recorded) >= _KEPT_SHAPES:
                 del self._recorded[next(iter(self._recorded))]
-            self._recorded[image.shape] = self._prepare(image.shape)
-        return self._recorded[image.shape](image)
+            self._recorded[shape] = self._prepare(shape)
+        return self._recorded[shape](images)
 
-    def _prepare(self, shape: tuple[int, ...]) -> Callable[[ImageU8], Any]:
+    def _prepare(self, shape: tuple[int, ...]) -> Callable[[Sequence[ImageU8]], Any]:
         torch = self._torch
-        graph, entering, leaving = self.record((1, *shape))
+        graph, entering, leaving = self.record(shape)
         pinned_in = torch.empty(shape, dtype=torch.uint8, pin_memory=True)
-        pinned_out = torch.empty(leaving.shape[1:], dtype=torch.float32, pin_memory=True)
+        pinned_out = torch.empty(leaving.shape, dtype=torch.float32, pin_memory=True)
         host_in, host_out = pinned_in.numpy(), pinned_out.numpy()
 
-        def run(image: ImageU8) -> Any:
-            np.copyto(host_in, image)
-            entering[0].copy_(pinned_in, non_blocking=True)
+        def run(images: Sequence[ImageU8]) -> Any:
+            np.stack(images, out=host_in)
+            entering.copy_(pinned_in, non_blocking=True)
             graph.replay()
-            pinned_out.copy_(leaving[0], non_blocking=True)
+            pinned_out.copy_(leaving, non_blocking=True)
             torch.cuda.current_stream().synchronize()
             return host_out
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from depth_node.cameras.base import Camera, CameraError, EndOfStream
 from depth_node.cameras.open import open_camera
+from depth_node.handover import worker
 from depth_node.health import Health, Level
 from depth_node.parameters import CameraSettings
 from depth_node.types import Frame
@@ -45,9 +46,7 @@ class CameraReader:
         if self._stopping.is_set():  # the last stop closed the camera
             self._camera = open_camera(self._settings)
             self._stopping.clear()
-        self._thread = threading.Thread(
-            target=self._run, args=(submit,), name="camera", daemon=True
-        )
+        self._thread = worker("camera", self._run, submit)
         self._thread.start()
 
     def stop(self) -> None:

@@ -1,7 +1,10 @@
-"""The ROS executable `depth_node`: `ros2 run depth_node depth_node`."""
+"""The ROS executable: `ros2 run depth_node depth_node [--cameras NAMESPACE ...]`."""
 
 from __future__ import annotations
 
+import argparse
+import contextvars
+import functools
 import logging
 import os
 import signal
@@ -11,10 +14,14 @@ import threading
 import time
 
 import rclpy
+from rclpy.exceptions import InvalidNamespaceException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.signals import SignalHandlerOptions
+from rclpy.utilities import remove_ros_args
+from rclpy.validate_namespace import validate_namespace
 
+from depth_node.engines.shared import EnginePool
 from depth_node.ros.node import DepthNode
 
 GRACE_S = 1.5
@@ -51,11 +58,81 @@ class _Stop:
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run the node until SIGINT, SIGTERM or the shutdown of its context."""
+    """Run a node for each camera until SIGINT, SIGTERM or the shutdown of the context."""
+    namespaces = _namespaces(remove_ros_args(args)[1:])
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     stop = _Stop()
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    node = DepthNode()
+    try:
+        _run(namespaces, stop)
+    finally:
+        rclpy.try_shutdown()
+    return 0
+
+
+def _namespaces(args: list[str]) -> list[str]:
+    """The namespaces of the nodes, from the arguments that are not ROS' own; one empty if none."""
+    parser = argparse.ArgumentParser(
+        prog="depth_node", description="Turn cameras into metric depth sensors on ROS 2."
+    )
+    parser.add_argument(
+        "--cameras",
+        nargs="+",
+        default=[""],
+        type=_namespace,
+        metavar="NAMESPACE",
+        help="run a node in each of these namespaces, all with one engine (docs/cameras.md)",
+    )
+    cameras: list[str] = parser.parse_args(args).cameras
+    if len(set(cameras)) < len(cameras):
+        parser.error(f"--cameras names a camera twice: {' '.join(cameras)}")
+    return cameras
+
+
+def _namespace(text: str) -> str:
+    name = f"/{text.strip('/')}"
+    try:
+        validate_namespace(name)
+    except InvalidNamespaceException as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no namespace: letters, digits and _, not beginning with a digit, "
+            "and / between its parts"
+        ) from error
+    return name
+
+
+def _run(namespaces: list[str], stop: _Stop) -> None:
+    """Serve every node on a thread of its own.
+
+    So the others go on while one is configured. One executor for all would also build its wait
+    set from everything that all nodes own, for every image of each of them.
+    """
+    engines = EnginePool()
+    served = []
+    names = set()
+    for namespace in namespaces:
+        context = contextvars.copy_context()  # whose log lines are whose
+        node = context.run(DepthNode, engines, namespace=namespace)
+        names.add(node.get_fully_qualified_name())
+        served.append(functools.partial(context.run, _serve, node, stop))
+    if len(names) < len(namespaces):
+        raise SystemExit(
+            f"the cameras would all be {names.pop()}: __ns replaces the namespace of every node of "
+            "the process. Put it into the cameras' own instead: --cameras robot/front robot/rear"
+        )
+    first, *others = served
+    threads = [threading.Thread(target=serve, daemon=True) for serve in others]
+    for thread in threads:
+        thread.start()
+    try:
+        first()
+    finally:
+        stop.requested.set()
+        for thread in threads:
+            thread.join(GRACE_S)
+
+
+def _serve(node: DepthNode, stop: _Stop) -> None:
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
@@ -67,8 +144,6 @@ def main(args: list[str] | None = None) -> int:
             node.trigger_shutdown()
         executor.shutdown()
         node.destroy_node()
-        rclpy.try_shutdown()
-    return 0
 
 
 def _start(node: DepthNode, stop: _Stop) -> None:

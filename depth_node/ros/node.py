@@ -12,8 +12,9 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from std_msgs.msg import Header
 
 from depth_node.cameras.base import CameraError
-from depth_node.engines.base import Engine, EngineError
+from depth_node.engines.base import EngineError
 from depth_node.engines.select import load_engine
+from depth_node.engines.shared import EnginePool, EngineShare
 from depth_node.geometry.transforms import Transforms
 from depth_node.health import Health, Level
 from depth_node.metrics import Metrics
@@ -35,7 +36,10 @@ from depth_node.types import Frame
 DIAGNOSTICS_PERIOD_S = 1.0
 SUCCESS = TransitionCallbackReturn.SUCCESS
 FAILURE = TransitionCallbackReturn.FAILURE
-_NOT_LOGGED = ("state", "image_topic", "camera_info_topic")  # said already, in other words
+_NOT_LOGGED = (
+    *("state", "image_topic", "camera_info_topic"),  # said already, in other words
+    *("engine_cameras", "engine_batch.limit", "engine_batch.mean"),  # not known yet
+)
 _log = logging.getLogger(__name__)
 
 
@@ -57,12 +61,19 @@ class DepthNode(LifecycleNode):
     diagnostics, and can be tried again.
     """
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, engines: EnginePool | None = None, **kwargs: Any) -> None:
+        """Declare the parameters and begin to report.
+
+        Args:
+            engines: shared with the other nodes of the process; None where there is none.
+            kwargs: of `rclpy.lifecycle.LifecycleNode`.
+        """
         super().__init__("depth_node", **kwargs)
         forward_logs(self.get_logger())
         self.health = Health()
         self.metrics = Metrics()
-        self._engine: Engine | None = None
+        self._engines = engines or EnginePool()
+        self._engine: EngineShare | None = None
         self._source: _Source | None = None
         self._outputs: Outputs | None = None
         self._pipeline: Pipeline | None = None
@@ -145,7 +156,9 @@ class DepthNode(LifecycleNode):
             self._source = ImageTopic(self, settings.camera, self.health)
         else:
             self._source = CameraReader(settings.camera, self.health)
-        self._engine = load_engine(settings.model, _log.info)
+        self._engine = self._engines.share(
+            settings.model, lambda: load_engine(settings.model, _log.info)
+        )
         self._outputs = Outputs(self, settings, self.metrics)
         self._scale_inputs = ScaleInputs(self, settings, self.health, self._listen)
         facts = {name: text for name, text in self._facts().items() if name not in _NOT_LOGGED}
@@ -167,6 +180,7 @@ class DepthNode(LifecycleNode):
             metrics=self.metrics,
             health=self.health,
             now_ns=lambda: int(self.get_clock().now().nanoseconds),
+            place=self._engine.join_line(),
         )
         self._pipeline.start()
         self._scale_inputs.start()
@@ -179,6 +193,8 @@ class DepthNode(LifecycleNode):
             self._scale_inputs.stop()
         if self._pipeline is not None and not self._pipeline.stop():
             _log.warning("the engine is still busy with a frame; it is left to finish by itself")
+            if self._engine is not None:
+                self._engine.abandon()
             self._engine = None  # closing it under the running call would crash the process
         self._pipeline = None
 
@@ -202,7 +218,8 @@ class DepthNode(LifecycleNode):
             self._pipeline.settings = settings
 
     def _make_estimator(self, settings: Settings) -> ScaleEstimator:
-        estimator = make_estimator(settings)
+        network = self._engine.model if self._engine is not None else ""
+        estimator = make_estimator(settings, network)
         if isinstance(estimator, MetricScaleEstimator):
             assert self._scale_inputs is not None
             return MeasuredScale(self._scale_inputs, estimator)
@@ -224,6 +241,7 @@ class DepthNode(LifecycleNode):
             facts["network"] = self._engine.model
             facts["engine"] = f"{self._engine.name}, {self._engine.precision}"
             facts["device"] = self._engine.device
+            facts |= self._engine.facts()
         if self._pipeline is not None and self._pipeline.last_estimate is not None:
             estimate = self._pipeline.last_estimate
             facts["scale"] = f"{estimate.state.value} ({estimate.source})"

@@ -6,7 +6,8 @@ pixel is `(255, n, 255)` injects fault n into its own inference:
 1. values that are not finite, 2. an exception, 3. out of memory, 4. takes 2 s, a hundred times as
    long as a usual network.
 
-Environment: `ENGINE_DELAY_S` seconds an inference takes; `ENGINE_LOADS_FOREVER` makes the loading
+Environment: `ENGINE_DELAY_S` seconds an inference takes, of one image or of up to `ENGINE_BATCH`
+together (1 unless it is set); `ENGINE_LOADS_FOREVER` makes the loading
 of the engine a library call that does not return; `DIAGNOSTICS_PERIOD_S` seconds between reports.
 """
 
@@ -16,6 +17,7 @@ import hashlib
 import os
 import sys
 import time
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -37,14 +39,26 @@ class TestEngine:
     device = "this test"
     precision = "fp32"
 
+    batch_limit = int(os.environ.get("ENGINE_BATCH", "1"))
+
     def infer(self, image: ImageU8) -> Disparity:
-        red, fault, blue = image[0, 0]
-        fault = fault if red == blue == 255 else 0
-        time.sleep(SLOW_S if fault == SLOW else DELAY_S)
-        if fault == RAISES:
+        return self.infer_batch([image])[0]
+
+    def infer_batch(self, images: Sequence[ImageU8]) -> list[Disparity]:
+        faults = [self._fault(image) for image in images]
+        time.sleep(SLOW_S if SLOW in faults else DELAY_S)
+        if RAISES in faults:
             raise RuntimeError("the engine was told to fail")
-        if fault == NO_MEMORY:
+        if NO_MEMORY in faults:
             raise MemoryError("the engine was told to run out of memory")
+        return [self._answer(*item) for item in zip(images, faults, strict=True)]
+
+    @staticmethod
+    def _fault(image: ImageU8) -> int:
+        red, fault, blue = image[0, 0]
+        return int(fault) if red == blue == 255 else 0
+
+    def _answer(self, image: ImageU8, fault: int) -> Disparity:
         values = np.ascontiguousarray(image[::2, ::2, 0]).astype(np.float32)
         if fault == NOT_FINITE:
             values[5, 7] = np.nan

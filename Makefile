@@ -4,7 +4,7 @@
 PYTHON ?= python3
 WORKERS ?= 2
 # Those that need neither PyTorch, a GPU nor recorded data; `depth-node bench` lists all.
-BENCHES ?= conversions geometry world_edges overhead latency
+BENCHES ?= conversions geometry world_edges overhead latency cameras
 SETUP := sh scripts/setup_venv.sh
 STAMP := .stamp
 SOURCES := setup.cfg setup.py pyproject.toml scripts/setup_venv.sh
@@ -13,7 +13,7 @@ unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
 unexport PYTHONPATH
 unexport AMENT_PREFIX_PATH
 
-.PHONY: help demo test test-kilted test-jazzy bench lint format clean
+.PHONY: help demo test test-kilted test-jazzy bench lint format audit clean
 
 help:
 	@echo 'make demo         run the synthetic camera and the node for 20 s; results in demo_output/'
@@ -23,6 +23,7 @@ help:
 	@echo 'make bench        the measurements that need no data or GPU, one JSON object each'
 	@echo 'make lint         ruff and mypy'
 	@echo 'make format       let ruff format the code'
+	@echo 'make audit        compare the installed packages with the known vulnerabilities (internet)'
 	@echo 'make clean        remove virtual environments, builds and caches'
 	@echo 'variables: PYTHON=python3.12 (interpreter), WORKERS=2 (parallel tests), ARGS (of the demo)'
 
@@ -49,12 +50,16 @@ format: .venv/test$(STAMP)
 	@.venv/bin/ruff format .
 	@.venv/bin/ruff check --fix .
 
+audit: .venv/test$(STAMP)
+	@$(PYTHON) -m venv .venv-audit && .venv-audit/bin/pip install --quiet pip-audit
+	@.venv-audit/bin/pip-audit --path .venv/lib/python3.*/site-packages
+
 bench: .venv/test$(STAMP)
 	@for name in $(BENCHES); do \
 	  echo "== $$name" >&2; .venv/bin/depth-node bench $$name --json || exit 1; done
 
 clean:
-	rm -rf .venv .venv-jazzy build install log dist *.egg-info demo_output
+	rm -rf .venv .venv-jazzy .venv-audit build install log dist *.egg-info demo_output
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 .venv/demo$(STAMP): $(SOURCES)

@@ -19,6 +19,9 @@ import cv2
 import numpy as np
 
 IMAGE, INFO = "/camera/image_raw", "/camera/camera_info"
+LIDAR, LIDAR_HZ, LIDAR_POINTS = "/lidar/points", 10.0, 20_000
+FOCAL_WIDTHS = 0.8
+"""The camera's focal length in widths of its image."""
 INSTANT = "instant"
 """The name of a network that answers at once, so that the rest can be measured."""
 
@@ -33,6 +36,7 @@ class Scene:
         rate_hz: frames a second.
         network: `model.name` of the node, or `instant`.
         video: a file that the node plays as its own camera, or empty for a camera by topic.
+        lidar: whether the scale comes from a LiDAR; else it is a constant.
     """
 
     width: int
@@ -40,6 +44,7 @@ class Scene:
     rate_hz: float
     network: str
     video: str = ""
+    lidar: bool = False
 
 
 def picture(width: int, height: int) -> Any:
@@ -78,7 +83,8 @@ def run_camera(scene: Scene) -> None:
     image = Image(width=width, height=height, encoding="rgb8", step=3 * width)
     image.data = array.array("B", picture(width, height).tobytes())
     info = CameraInfo(width=width, height=height)
-    info.k = [0.8 * width, 0.0, width / 2, 0.0, 0.8 * width, height / 2, 0.0, 0.0, 1.0]
+    focal = FOCAL_WIDTHS * width
+    info.k = [focal, 0.0, width / 2, 0.0, focal, height / 2, 0.0, 0.0, 1.0]
     image.header.frame_id = info.header.frame_id = "camera_optical_frame"
     sent = 0
     with contextlib.suppress(KeyboardInterrupt):
@@ -95,6 +101,51 @@ def run_camera(scene: Scene) -> None:
     print(sent, flush=True)
 
 
+def run_lidar(scene: Scene) -> None:
+    """Measure what the network sees, its median 3 m away, until the process is killed.
+
+    A recorded LiDAR would not fit the picture: the points are made of the first disparity.
+    """
+    import rclpy
+    from sensor_msgs.msg import Image, PointCloud2
+    from std_msgs.msg import Header
+
+    from depth_node.geometry.cloud import Cloud
+    from depth_node.ros.clouds import cloud_message
+    from depth_node.ros.wire import make_header
+
+    rclpy.init()
+    node = rclpy.create_node("lidar")
+    seen: list[Any] = []
+    subscription = node.create_subscription(Image, "depth/relative", seen.append, 1)
+    while not seen:
+        rclpy.spin_once(node)
+    node.destroy_subscription(subscription)
+    disparity = np.frombuffer(seen[0].data, np.float32).reshape(seen[0].height, seen[0].width)
+    cloud = Cloud(_points(scene, disparity), 0, "lidar_link")
+    msg = cloud_message(cloud, Header())
+    clouds = node.create_publisher(PointCloud2, LIDAR, 2)
+    due = time.monotonic()
+    while True:
+        due += 1.0 / LIDAR_HZ
+        time.sleep(max(0.0, due - time.monotonic()))
+        msg.header = make_header(time.time_ns(), "lidar_link")
+        clouds.publish(msg)
+
+
+def _points(scene: Scene, disparity: Any) -> Any:
+    """(n, 3) float32 metres in the optical frame, on random pixels of a disparity image."""
+    rng = np.random.default_rng(0)
+    nearness = disparity / np.median(disparity)
+    v, u = np.nonzero(nearness > 0.1)  # up to 30 m
+    chosen = rng.integers(0, len(v), LIDAR_POINTS)
+    v, u = v[chosen], u[chosen]
+    z = 3.0 / nearness[v, u]
+    focal = FOCAL_WIDTHS * scene.width
+    x, y = (u - scene.width / 2) / focal * z, (v - scene.height / 2) / focal * z
+    return np.stack([x, y, z], axis=1).astype(np.float32)
+
+
 def run_node(scene: Scene) -> None:
     """The real node; only the network may be replaced by a constant."""
     from depth_node.ros.main import main
@@ -104,7 +155,10 @@ def run_node(scene: Scene) -> None:
 
         answer = cv2.resize(picture(scene.width, scene.height)[:, :, 0], (336, 252))
         replace_network(cv2.GaussianBlur(answer.astype(np.float32), (0, 0), 1.0))
-    parameters = {"scale.source": "fixed", "scale.fixed_scale": "0.01"}
+    if scene.lidar:
+        parameters = {"lidar.enabled": "true", "lidar.extrinsics": "0 0 0 0 0 0"}
+    else:
+        parameters = {"scale.source": "fixed", "scale.fixed_scale": "0.01"}
     if scene.network != INSTANT:
         parameters["model.name"] = scene.network
     if scene.video:
@@ -217,10 +271,12 @@ def running(scene: Scene, *, cloud: bool) -> Iterator[tuple[Observer, Running, R
     processes = [Running("node", scene)]
     if not scene.video:
         processes.append(Running("camera", scene))
+    if scene.lidar:
+        processes.append(Running("lidar", scene))
     observer = Observer(cloud=cloud)
     try:
         observer.wait_for_depth()
-        yield observer, processes[0], processes[1] if len(processes) > 1 else None
+        yield observer, processes[0], None if scene.video else processes[1]
     finally:
         observer.close()
         for process in processes:
@@ -229,6 +285,6 @@ def running(scene: Scene, *, cloud: bool) -> Iterator[tuple[Observer, Running, R
 
 def play() -> None:
     """Play the role that the command line of a `Running` names."""
-    _, role, width, height, rate_hz, network, video = sys.argv
-    scene = Scene(int(width), int(height), float(rate_hz), network, video)
-    {"camera": run_camera, "node": run_node}[role](scene)
+    _, role, width, height, rate_hz, network, video, lidar = sys.argv
+    scene = Scene(int(width), int(height), float(rate_hz), network, video, lidar == "True")
+    {"camera": run_camera, "lidar": run_lidar, "node": run_node}[role](scene)

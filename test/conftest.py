@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from ros_graph import CameraDriver, Graph, Process
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -22,3 +27,33 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("the recorded data is not on this machine (looked for ../shared/data)")
     return folder
+
+
+@pytest.fixture(scope="module")
+def graph() -> Iterator[Graph]:
+    """A ROS graph that the tests of one module share.
+
+    A test that kills a process makes one of its own: what was killed leaves its shared memory
+    behind, and who comes after it on the same domain may wait for that for ever.
+    """
+    from ros_graph import private_graph
+
+    with private_graph() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def node(graph: Graph) -> Process:
+    """The node on `graph`, with the test's engine and a fixed scale."""
+    from faults import start_node
+
+    return start_node(graph)
+
+
+@pytest.fixture
+def camera(graph: Graph, node: Process) -> Iterator[CameraDriver]:
+    """A camera whose images have become depth; unplugged after the test."""
+    from faults import start_camera, unplug
+
+    yield start_camera(graph)
+    unplug(graph)

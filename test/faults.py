@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ros_graph import Diagnosis, Graph, Process, stamp_of
+from ros_graph import CameraDriver, Diagnosis, Graph, Process, stamp_of
 from sensor_msgs.msg import Image
 from test_node_outputs import SCALE, frame
 
@@ -29,6 +29,13 @@ def start_node(
     remapped = ("-r", "image:=/camera/image_raw", *args)
     env = {"DIAGNOSTICS_PERIOD_S": "0.2", **(env or {})}
     return graph.depth_node(*remapped, program="node_with_engine.py", env=env, **parameters)
+
+
+def start_camera(graph: Graph) -> CameraDriver:
+    """Start a camera and wait until its images become depth."""
+    driver = CameraDriver(graph, frame)
+    wait_for_metres(graph)
+    return driver
 
 
 def with_engine_fault(fault: int) -> Callable[[int], Made]:
@@ -76,7 +83,8 @@ def settle(graph: Graph, timeout: float = 30.0) -> Diagnosis:
     deadline = time.monotonic() + timeout
     report, before = graph.diagnostics(timeout), ""
     while report.values["in_flight"] != "0" or report.values["received"] != before:
-        assert time.monotonic() < deadline, f"the node does not come to rest: {report.values}"
+        late = time.monotonic() >= deadline
+        assert not late, graph.explain(f"the node does not come to rest: {report.values}")
         before = report.values["received"]
         report = graph.diagnostics(timeout)
     counts = {key: int(value) for key, value in report.values.items() if value.isdigit()}

@@ -5,12 +5,10 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import os
-import signal
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,71 +18,15 @@ from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+from ros_process import Process
 
 from depth_node.domain import private_domain
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAMS = Path(__file__).resolve().parent / "programs"
-START_TIMEOUT_S = 30.0
 RCLPY_OF_KILTED = 9
-
-
-class Process:
-    """A program of the graph; its output is kept for the failure message."""
-
-    def __init__(self, command: Sequence[str], env: dict[str, str]) -> None:
-        self.lines: list[str] = []
-        self._process = subprocess.Popen(
-            command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        self._news = threading.Condition()
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            with self._news:
-                self.lines.append(line.rstrip())
-                self._news.notify_all()
-
-    @property
-    def output(self) -> str:
-        """Everything printed so far."""
-        return "\n".join(self.lines)
-
-    def wait_for_line(self, text: str, timeout: float = START_TIMEOUT_S) -> None:
-        """Wait until the program prints a line with `text`."""
-        with self._news:
-            seen = self._news.wait_for(lambda: any(text in line for line in self.lines), timeout)
-        assert seen, f"no line with {text!r} within {timeout} s; printed:\n{self.output}"
-
-    def memory_mb(self, which: str = "VmRSS") -> float:
-        """Resident memory of the program now, or at its largest (`VmHWM`)."""
-        lines = Path(f"/proc/{self._process.pid}/status").read_text().splitlines()
-        (kilobytes,) = (line.split()[1] for line in lines if line.startswith(which))
-        return int(kilobytes) / 1024.0
-
-    def send_signal(self, number: int) -> None:
-        """Send a signal and do not wait."""
-        self._process.send_signal(number)
-
-    def interrupt(self, number: int = signal.SIGINT, timeout: float = 10.0) -> tuple[int, float]:
-        """Send a signal and wait for the end: (exit code, seconds that it took)."""
-        start = time.monotonic()
-        self._process.send_signal(number)
-        code = self._process.wait(timeout)
-        self._reader.join(timeout=2.0)
-        return code, time.monotonic() - start
-
-    def end(self) -> None:
-        """End the program whatever it does."""
-        if self._process.poll() is None:
-            self._process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(3.0)
-            self._process.kill()
-        self._process.wait(5.0)
+LOOK_PERIOD_S = 0.5
+"""How often who waits looks whether a program has crashed."""
 
 
 class Graph:
@@ -116,6 +58,16 @@ class Graph:
         self._thread.join(timeout=2.0)
         self.node.destroy_node()
         self._context.try_shutdown()
+
+    def explain(self, what: str) -> str:
+        """The message of a wait that failed: what was waited for, and what the programs say."""
+        programs = [program.describe() for program in self._programs]
+        return "\n\n".join([f"domain {self.domain}: {what}", *programs])
+
+    def assert_nothing_failed(self) -> None:
+        """Nobody need wait for what a program that has crashed was to do."""
+        failed = any(program.has_failed for program in self._programs)
+        assert not failed, self.explain("a program has failed")
 
     def environment(self, **extra: str) -> dict[str, str]:
         """The environment of a program on this graph."""
@@ -152,17 +104,22 @@ class Graph:
     ) -> Collector:
         """Listen to a topic from now on."""
         reliability = ReliabilityPolicy.BEST_EFFORT if best_effort else ReliabilityPolicy.RELIABLE
-        return Collector(self.node, kind, topic, QoSProfile(depth=depth, reliability=reliability))
+        return Collector(self, kind, topic, QoSProfile(depth=depth, reliability=reliability))
 
     def call(self, kind: type[Any], service: str, request: Any, timeout: float = 20.0) -> Any:
         """Call a service and wait for its answer."""
         client = self.node.create_client(kind, service)
         try:
-            assert client.wait_for_service(timeout), f"no service {service} within {timeout} s"
+            deadline = time.monotonic() + timeout
+            while not client.wait_for_service(LOOK_PERIOD_S):
+                self.assert_nothing_failed()
+                late = time.monotonic() >= deadline
+                assert not late, self.explain(f"no service {service} within {timeout} s")
             done = threading.Event()
             future = client.call_async(request)
             future.add_done_callback(lambda _: done.set())
-            assert done.wait(timeout), f"{service} did not answer within {timeout} s"
+            answered = done.wait(timeout)
+            assert answered, self.explain(f"{service} did not answer within {timeout} s")
             return future.result()
         finally:
             self.node.destroy_client(client)
@@ -214,14 +171,16 @@ class Graph:
         """Ask again and again, at the pace of the question itself, until the answer is yes."""
         deadline = time.monotonic() + timeout
         while not condition():
-            assert time.monotonic() < deadline, f"not within {timeout} s"
+            self.assert_nothing_failed()
+            assert time.monotonic() < deadline, self.explain(f"not within {timeout} s")
 
     def wait_for_problem(self, text: str, timeout: float = 15.0) -> Diagnosis:
         """Wait until the node's diagnostics contain `text`."""
         deadline = time.monotonic() + timeout
         report = self.diagnostics(timeout)
         while text not in report.text:
-            assert time.monotonic() < deadline, f"no {text!r} in diagnostics: {report.text}"
+            late = time.monotonic() >= deadline
+            assert not late, self.explain(f"no {text!r} in diagnostics: {report.text}")
             report = self.diagnostics(timeout)
         return report
 
@@ -236,29 +195,29 @@ class Diagnosis:
         self.values = {item.key: item.value for item in msg.status[0].values}
 
     def assert_accounts_balance(self) -> None:
-        """Every frame received was published, dropped for a reason, or is in flight."""
-        number = {key: int(self.values[key]) for key in ("received", "published", "dropped")}
-        in_flight = int(self.values["in_flight"])
-        assert number["received"] == number["published"] + number["dropped"] + in_flight
-        assert 0 <= in_flight <= 4, self.values
+        """No more frames than can be on their way were neither published nor counted as dropped."""
+        received, published, dropped = (
+            int(self.values[key]) for key in ("received", "published", "dropped")
+        )
+        assert 0 <= received - published - dropped <= 4, self.values
 
 
 class Collector:
     """Keeps what arrives on a topic, with the time of arrival; a context manager."""
 
-    def __init__(self, node: Any, kind: type[Any], topic: str, qos: QoSProfile) -> None:
+    def __init__(self, graph: Graph, kind: type[Any], topic: str, qos: QoSProfile) -> None:
         self.messages: list[Any] = []
         self.arrivals_ns: list[int] = []
         self._topic = topic
-        self._node = node
+        self._graph = graph
         self._news = threading.Condition()
-        self._subscription = node.create_subscription(kind, topic, self._add, qos)
+        self._subscription = graph.node.create_subscription(kind, topic, self._add, qos)
 
     def __enter__(self) -> Collector:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._node.destroy_subscription(self._subscription)
+        self._graph.node.destroy_subscription(self._subscription)
 
     def _add(self, msg: Any) -> None:
         now = time.time_ns()
@@ -275,10 +234,13 @@ class Collector:
         self, condition: Callable[[list[Any]], bool], timeout: float = 15.0
     ) -> list[Any]:
         """Wait until the messages so far satisfy a condition and return all."""
+        deadline = time.monotonic() + timeout
         with self._news:
-            good = self._news.wait_for(lambda: condition(self.messages), timeout)
-            arrived = len(self.messages)
-            assert good, f"{self._topic}: not what was waited for in {timeout} s; {arrived} arrived"
+            while not self._news.wait_for(lambda: condition(self.messages), LOOK_PERIOD_S):
+                self._graph.assert_nothing_failed()
+                late = f"not what was waited for in {timeout} s; {len(self.messages)} arrived"
+                left_s = deadline - time.monotonic()
+                assert left_s > 0.0, self._graph.explain(f"{self._topic}: {late}")
             return list(self.messages)
 
     def clear(self) -> None:

@@ -249,3 +249,10 @@ def test_a_published_cloud_is_what_rviz_and_nav2_expect(rgb, organised):
     np.testing.assert_array_equal(back, points[np.isfinite(points[:, 0]), :3])
     if rgb:
         assert msg.data[12:16].tobytes() == b"\x01\x80\xff\x00"  # b, g, r, unused
+
+
+def test_sigma_is_a_field_of_its_own_after_the_colour():
+    data = np.ones((6, 5), np.float32)
+    msg = cloud_message(Cloud(data, 0, "optical", has_sigma=True), Header())
+    assert [(field.name, field.offset) for field in msg.fields][3:] == [("rgb", 12), ("sigma", 16)]
+    assert msg.point_step == 20

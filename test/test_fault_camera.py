@@ -14,7 +14,7 @@ import pytest
 
 pytest.importorskip("rclpy")
 
-from faults import DEPTH, Made, settle, start_node, unplug, wait_for_metres
+from faults import DEPTH, Made, settle, start_node, wait_for_metres
 from ros_graph import CameraDriver, Graph, image_array, private_graph, stamp_of, stamped
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
@@ -26,21 +26,6 @@ from depth_node.ros.wire import fill, make_header
 pytestmark = pytest.mark.ros
 HOUR_NS = 3_600_000_000_000
 CHANGES = [("rgb8", 1), ("bgr8", 1), ("mono8", 2), ("bgra8", 1), ("16UC1", 4), ("yuv422_yuy2", 2)]
-
-
-@pytest.fixture(scope="module")
-def graph() -> Iterator[Graph]:
-    with private_graph() as made:
-        start_node(made)
-        yield made
-
-
-@pytest.fixture
-def camera(graph: Graph) -> Iterator[CameraDriver]:
-    driver = CameraDriver(graph, frame)
-    wait_for_metres(graph)
-    yield driver
-    unplug(graph)
 
 
 def test_a_topic_that_falls_silent_is_an_error_and_depth_returns_with_it(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
@@ -20,8 +19,6 @@ from faults import (
     OneBadFrame,
     settle,
     start_node,
-    unplug,
-    wait_for_metres,
     with_engine_fault,
 )
 from ros_graph import CameraDriver, Graph, Process, private_graph, stamp_of
@@ -30,25 +27,6 @@ from test_node_outputs import frame
 
 pytestmark = pytest.mark.ros
 NETWORK_S = 0.2
-
-
-@pytest.fixture(scope="module")
-def graph() -> Iterator[Graph]:
-    with private_graph() as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def node(graph: Graph) -> Process:
-    return start_node(graph)
-
-
-@pytest.fixture
-def camera(graph: Graph, node: Process) -> Iterator[CameraDriver]:
-    driver = CameraDriver(graph, frame)
-    wait_for_metres(graph)
-    yield driver
-    unplug(graph)
 
 
 @pytest.mark.parametrize(
@@ -101,6 +79,7 @@ def test_an_exception_in_every_frame_is_logged_once(
             lambda: int(graph.diagnostics().values["dropped: internal error"]) > already + 20
         )
     assert node.output.count("Traceback") == logged
+    settle(graph)
 
 
 def test_a_frame_that_takes_a_hundred_times_as_long_delays_no_other(

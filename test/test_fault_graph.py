@@ -6,7 +6,6 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from itertools import cycle
 
 import numpy as np
@@ -14,32 +13,17 @@ import pytest
 
 pytest.importorskip("rclpy")
 
-from faults import DEPTH, settle, start_node, unplug, wait_for_metres
+from faults import DEPTH, settle, start_camera, start_node, wait_for_metres
 from lifecycle_msgs.msg import Transition
 from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
 from ros_graph import PROGRAMS, CameraDriver, Graph, Process, private_graph, stamp_of
 from sensor_msgs.msg import Image
-from test_node_outputs import OUTPUTS, frame
+from test_node_outputs import OUTPUTS
 
 pytestmark = pytest.mark.ros
 UP = (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE)
 DOWN = (Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP)
-
-
-@pytest.fixture(scope="module")
-def graph() -> Iterator[Graph]:
-    with private_graph() as made:
-        start_node(made)
-        yield made
-
-
-@pytest.fixture
-def camera(graph: Graph) -> Iterator[CameraDriver]:
-    driver = CameraDriver(graph, frame)
-    wait_for_metres(graph)
-    yield driver
-    unplug(graph)
 
 
 def timing(graph: Graph, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -85,22 +69,23 @@ def test_without_a_subscriber_nothing_is_computed_and_with_one_it_starts_at_once
 
 
 @pytest.mark.parametrize("frozen", [False, True], ids=["slow", "frozen"])
-def test_a_slow_reliable_subscriber_does_not_delay_the_others(
-    graph: Graph, camera: CameraDriver, frozen: bool
-) -> None:
-    usual_ages_s, _ = timing(graph, 20)
-    slow = graph.run(str(PROGRAMS / "slow_subscriber.py"))
-    slow.wait_for_line("got one")
-    if frozen:
-        slow.send_signal(signal.SIGSTOP)
-    try:
-        ages_s, gaps_s = timing(graph, 60)
-    finally:
-        slow.send_signal(signal.SIGKILL)
-    # It takes two seconds for a message, or never answers: others would wait as long.
-    assert np.median(ages_s) < np.median(usual_ages_s) + 0.1
-    assert np.max(gaps_s) < 1.0
-    settle(graph)
+def test_a_slow_reliable_subscriber_does_not_delay_the_others(frozen: bool) -> None:
+    with private_graph() as graph:
+        start_node(graph)
+        start_camera(graph)
+        usual_ages_s, _ = timing(graph, 20)
+        slow = graph.run(str(PROGRAMS / "slow_subscriber.py"))
+        slow.wait_for_line("got one")
+        if frozen:
+            slow.send_signal(signal.SIGSTOP)
+        try:
+            ages_s, gaps_s = timing(graph, 60)
+        finally:
+            slow.send_signal(signal.SIGKILL)
+        # It takes two seconds for a message, or never answers: others would wait as long.
+        assert np.median(ages_s) < np.median(usual_ages_s) + 0.1
+        assert np.max(gaps_s) < 1.0
+        settle(graph)
 
 
 def test_parameters_may_change_at_100_hz(graph: Graph, camera: CameraDriver) -> None:
@@ -147,15 +132,16 @@ def test_transitions_from_wrong_states_are_refused_and_cycles_leave_nothing_behi
     settle(graph)
 
 
-def test_a_second_node_of_the_same_name_is_a_warning_until_it_ends(
-    graph: Graph, camera: CameraDriver
-) -> None:
-    second = start_node(graph, autostart=False)
-    assert graph.wait_for_problem("another node is called /depth_node", 30.0).level >= 1
-    wait_for_metres(graph)
-    second.end()
-    graph.wait_until(lambda: "another node" not in graph.diagnostics().text, 30.0)
-    settle(graph)
+def test_a_second_node_of_the_same_name_is_a_warning_until_it_ends() -> None:
+    with private_graph() as graph:
+        start_node(graph)
+        start_camera(graph)
+        second = start_node(graph, autostart=False)
+        assert graph.wait_for_problem("another node is called /depth_node", 30.0).level >= 1
+        wait_for_metres(graph)
+        second.end()
+        graph.wait_until(lambda: "another node" not in graph.diagnostics().text, 30.0)
+        settle(graph)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -140,7 +140,7 @@ def test_what_cannot_be_opened_fails_configure_with_the_reason(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("state", ["unconfigured", "inactive", "active", "inferring"])
+@pytest.mark.parametrize("state", ["unconfigured", "inactive", "active", "inferring", "finalized"])
 def test_a_signal_ends_the_node_in_every_state(
     graph: Graph, state: str, number: signal.Signals
 ) -> None:
@@ -154,6 +154,8 @@ def test_a_signal_ends_the_node_in_every_state(
     driver = CameraDriver(graph, frame)
     if state == "inactive":
         assert graph.change_state(Transition.TRANSITION_CONFIGURE)
+    if state == "finalized":
+        assert graph.change_state(Transition.TRANSITION_UNCONFIGURED_SHUTDOWN)
     if state in ("active", "inferring"):
         with graph.collect(Image, "/depth/relative") as images:
             if state == "active":

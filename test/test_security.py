@@ -6,10 +6,11 @@ import ast
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import cv2
+import numpy as np
 import pytest
-
-from depth_node.parameters import describe
 
 UNSAFE_MODULES = {"pickle", "cPickle", "dill", "joblib", "marshal", "shelve"}
 UNSAFE_CALLS = {
@@ -25,15 +26,6 @@ UNSAFE_CALLS = {
     "yaml.unsafe_load",
 }
 UNSAFE_ARGUMENTS = {("shell", True), ("allow_pickle", True), ("trust_remote_code", True)}
-# Not on every graph: the camera is raw or compressed, and get_type_description came after Humble.
-OPTIONAL = {
-    "/camera/image_raw",
-    "/camera/image_raw/compressed",
-    "/camera/camera_info",
-    "/tf",
-    "/tf_static",
-    "/depth_node/get_type_description",
-}
 
 
 def modules(root: Path) -> Iterator[tuple[Path, ast.AST]]:
@@ -85,45 +77,116 @@ def test_the_check_above_finds_what_it_looks_for(code: str) -> None:
     assert list(unsafe(ast.parse(code)))
 
 
-def allowed(root: Path, kind: str, verb: str) -> set[str]:
-    """The full names that the policy lets the node use in one way."""
+USES = {
+    ("topics", "publish"): "get_publisher_names_and_types_by_node",
+    ("topics", "subscribe"): "get_subscriber_names_and_types_by_node",
+    ("services", "reply"): "get_service_names_and_types_by_node",
+    ("services", "request"): "get_client_names_and_types_by_node",
+}
+"""What a policy allows, and how the graph is asked what a node does; actions show among these."""
+Names = dict[tuple[str, str], set[str]]
+# get_type_description came after Humble.
+NEWER = "{node}/get_type_description"
+SENSORS = {"lidar", "scan", "range", "landmarks", "ground"}
+
+
+def allowed(root: Path, namespace: str = "", name: str = "depth_node") -> Names:
+    """The full names that the policy lets a node use, by the way in which."""
     policy = ET.parse(root / "config" / "sros2_policy.xml")  # noqa: S314 - our own file
     (profile,) = policy.getroot().iter("profile")
-    namespace = profile.attrib["ns"].rstrip("/")
-    names = set()
-    for group in profile.findall(kind):
-        if group.attrib.get(verb) == "ALLOW":
+    assert (profile.attrib["ns"], profile.attrib["node"]) == ("/", "depth_node")
+    names: Names = {use: set() for use in USES}
+    for group in profile:
+        for verb, rule in group.attrib.items():
+            assert rule == "ALLOW"
             for item in group:
-                name = str(item.text).replace("~", f"{namespace}/{profile.attrib['node']}", 1)
-                names.add(name if name.startswith("/") else f"{namespace}/{name}")
+                text = str(item.text).replace("~", f"{namespace}/{name}", 1)
+                full = text if text.startswith("/") else f"{namespace}/{text}"
+                names[group.tag, verb].add(full)
     return names
 
 
-@pytest.mark.ros
-def test_the_policy_allows_exactly_what_the_running_node_uses(repo_root: Path) -> None:
-    pytest.importorskip("rclpy")
-    from faults import start_node, wait_for_metres
-    from ros_graph import CameraDriver, private_graph
-    from test_node_outputs import frame
+def used(graph: Any, namespace: str = "", name: str = "depth_node") -> Names:
+    """The names that a node uses after its next report."""
+    graph.diagnostics(30.0)
+    whose = (name, namespace or "/")
+    if whose not in graph.node.get_node_names_and_namespaces():  # known later than its topics
+        return {use: set() for use in USES}
+    return {
+        use: {topic for topic, _ in getattr(graph.node, ask)(*whose)} for use, ask in USES.items()
+    }
 
+
+def assert_fits(graph: Any, policy: Names, spare: set[str], *where: str) -> Names:
+    """Wait until the node uses all that is allowed but for `spare`, and nothing else; its uses."""
+
+    def idle() -> set[str]:
+        uses = used(graph, *where)
+        return set().union(*(policy[use] - uses[use] for use in USES))
+
+    graph.wait_until(lambda: idle() <= spare, 30.0)
+    uses = used(graph, *where)
+    for use, names in uses.items():
+        assert names <= policy[use], f"the policy does not let the node {use[1]} these"
+    return uses
+
+
+@pytest.mark.ros
+@pytest.mark.parametrize("camera", ["raw", "compressed", "own"])
+def test_with_every_camera_the_policy_allows_what_the_node_uses(
+    repo_root: Path, tmp_path: Path, camera: str
+) -> None:
+    pytest.importorskip("rclpy")
+    from faults import start_node
+    from ros_graph import private_graph
+    from sensor_msgs.msg import CompressedImage, Image
+
+    cv2.imwrite(str(tmp_path / "1.png"), np.zeros((48, 64, 3), np.uint8))
+    own = {"camera__source": "folder", "camera__path": str(tmp_path)} if camera == "own" else {}
+    policy = allowed(repo_root)
+    topics = {"/camera/image_raw", "/camera/image_raw/compressed", "/camera/camera_info"}
+    needed = {"raw": "/camera/image_raw", "compressed": "/camera/image_raw/compressed"}
     with private_graph() as graph:
-        start_node(graph, use_sim_time=True)
-        CameraDriver(graph, frame)
-        wait_for_metres(graph)
-        uses = {
-            ("topics", "publish"): graph.node.get_publisher_names_and_types_by_node,
-            ("topics", "subscribe"): graph.node.get_subscriber_names_and_types_by_node,
-            ("services", "reply"): graph.node.get_service_names_and_types_by_node,
-            ("services", "request"): graph.node.get_client_names_and_types_by_node,
-        }
-        sources = {
-            "/" + str(parameter.default)
-            for parameter in describe()
-            if parameter.name.endswith("topic") and parameter.default not in ("", "image")
-        }
-        assert sources <= allowed(repo_root, "topics", "subscribe")
-        for (kind, verb), names_and_types in uses.items():
-            used = {name for name, _ in names_and_types("depth_node", "/")}
-            policy = allowed(repo_root, kind, verb)
-            assert used - policy == set(), f"the policy does not let the node {verb} these"
-            assert policy - used <= OPTIONAL | sources, f"the node does not {verb} these"
+        start_node(graph, use_sim_time=True, **own)
+        if camera == "raw":
+            graph.node.create_publisher(Image, needed[camera], 1)
+        elif camera == "compressed":
+            graph.node.create_publisher(CompressedImage, needed[camera], 1)
+        sensors = {"/lidar/points", "/scan", "/range", "/landmarks", "/imu/data", "/tf"}
+        spare = {*sensors, "/tf_static", NEWER.format(node="/depth_node"), *topics}
+        spare -= {needed.get(camera)}
+        heard = assert_fits(graph, policy, spare)["topics", "subscribe"] & topics
+        assert heard == (set() if camera == "own" else {needed[camera], "/camera/camera_info"})
+
+
+@pytest.mark.ros
+def test_with_every_source_of_scale_in_a_namespace_the_policy_allows_exactly_what_the_node_uses(
+    repo_root: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("rclpy")
+    from ros_graph import private_graph
+    from sensor_msgs.msg import Image, Imu, LaserScan, PointCloud2, Range
+    from tf2_messages import tf2_messages
+
+    where = ("/robot", "eye")
+    published = {
+        "camera/image_raw": Image,
+        "lidar/points": PointCloud2,
+        "scan": LaserScan,
+        "range": Range,
+        "landmarks": PointCloud2,
+        "imu/data": Imu,
+    }
+    policy = allowed(repo_root, *where)
+    spare = {"/clock", "/robot/camera/image_raw/compressed", NEWER.format(node="/robot/eye")}
+    with private_graph() as graph:
+        for topic, kind in published.items():
+            graph.node.create_publisher(kind, f"/robot/{topic}", 1)
+        graph.depth_node(
+            *("-r", "image:=camera/image_raw", "-r", "__ns:=/robot", "-r", "__node:=eye"),
+            program="node_with_engine.py",
+            env=tf2_messages(tmp_path, graph.environment()),
+            ground__direction="imu",
+            **{f"{sensor}__enabled": True for sensor in SENSORS},
+        )
+        assert_fits(graph, policy, spare, *where)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,24 +16,39 @@ pytest.importorskip("rclpy")
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 
 
+SECONDS = int(os.environ.get("SOAK_SECONDS", "16"))
+"""Of the soak: 16 with the other tests, 300 by itself on a machine that does nothing else."""
+LONG = 300
+QUEUED_MS = 300.0
+"""An image that waited in a queue for its turn would be older; one on a busy machine is not."""
+
+
 def bench(root: Path, script: str, *arguments: str) -> dict[str, Any]:
     command = [sys.executable, str(root / "bench" / f"{script}.py"), "--json", *arguments]
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=180, cwd=root)
+    timeout = 180 + 2 * SECONDS
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=timeout, cwd=root)
     return dict(json.loads(done.stdout))
 
 
-def test_a_short_soak_at_30_hz_neither_grows_nor_slows_nor_loses_count(repo_root: Path) -> None:
-    figures = bench(repo_root, "soak", "--seconds", "16")
+def test_a_soak_at_30_hz_with_lidar_neither_grows_nor_slows_nor_loses_count(
+    repo_root: Path,
+) -> None:
+    figures = bench(repo_root, "soak", "--seconds", str(SECONDS))
     assert figures["uncounted"] == 0
     counted = figures["frames"]["published"] + sum(figures["dropped"].values())
     assert counted == figures["frames"]["received"]
-    # A few frames are on their way while DDS connects publishers and subscribers.
-    assert abs(figures["lost_before_the_node"]) <= 10
-    assert abs(figures["lost_after_the_node"]) <= 10
-    assert figures["frames"]["published"] > 250
-    # Bounds of the hour's run are 1% and 1.1; this one is short and the machine may be shared.
-    assert figures["memory_growth_percent"] < 3.0
-    assert figures["latency_p99_ratio"] < 3.0
+    # A few frames are on their way while DDS connects publishers and subscribers, and some have
+    # no metres before the first cloud. On a busy machine DDS keeps only the newest.
+    few = 10 + 0.05 * figures["frames"]["sent"]
+    assert 0 <= figures["lost_before_the_node"] <= few
+    assert 0 <= figures["lost_after_the_node"] <= 60 + few
+    assert figures["frames"]["published"] > 15 * SECONDS
+    assert figures["scale"] == "metric (lidar)"
+    if SECONDS >= LONG:
+        assert figures["met"], figures
+    else:  # too short for percentiles, and beside other tests
+        assert figures["memory_growth_percent"] < 2.0
+        assert figures["latency_p99_ms"]["last"] < QUEUED_MS + figures["latency_p99_ms"]["first"]
 
 
 def test_latency_is_divided_into_stages_that_add_up(repo_root: Path, tmp_path: Path) -> None:

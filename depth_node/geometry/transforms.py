@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import bisect
 import enum
+import math
 import threading
 import time
 from dataclasses import dataclass, field
@@ -20,6 +21,13 @@ from depth_node.types import ArrayF64
 
 HORIZON_S = 10.0
 """For how long transforms are kept, as in tf2."""
+MAX_FRAMES = 2000
+"""Frames of a buffer: a publisher that invents names must not fill the memory."""
+MAX_NAME = 255
+"""Characters of a frame's name; ROS 2 allows its topics as many."""
+MAX_STAMPS = 2000
+"""Transforms kept of one frame: all of the horizon at 200 Hz, the newest of them above that."""
+_NAMED = 20  # frames that a message lists
 _UNIT_TOLERANCE = 1e-3
 _NS = 1_000_000_000
 
@@ -131,6 +139,7 @@ class _Edge:
             self.stamps.insert(i, stamp_ns)
             self.poses.insert(i, pose)
         old = bisect.bisect_left(self.stamps, self.stamps[-1] - horizon_ns)
+        old = max(old, len(self.stamps) - MAX_STAMPS)
         del self.stamps[:old], self.poses[:old]
 
 
@@ -167,15 +176,22 @@ class TransformBuffer:
             static: whether it came from /tf_static.
 
         Raises:
-            TransformError: a name is empty, a frame would be its own ancestor, or the numbers are
-                no rigid transform.
+            TransformError: a name is empty or too long, a frame would be its own ancestor, the
+                numbers are no rigid transform, or there are too many frames already.
         """
         parent, child = parent.lstrip("/"), child.lstrip("/")
+        longest = max(len(parent), len(child))
+        if longest > MAX_NAME:
+            raise TransformError(
+                Fault.INVALID,
+                f"a transform names a frame with {longest} characters; expected at most {MAX_NAME}:"
+                " correct its publisher",
+            )
         what = f"transform {parent!r} -> {child!r}"
         if not parent or not child:
             raise TransformError(Fault.INVALID, f"{what} has an empty frame; correct its publisher")
         numbers = (*translation, *quaternion)
-        length = float(np.linalg.norm(quaternion))
+        length = math.hypot(*quaternion)
         if not np.isfinite(numbers).all() or abs(length - 1.0) > _UNIT_TOLERANCE:
             raise TransformError(
                 Fault.INVALID,
@@ -193,6 +209,12 @@ class TransformBuffer:
                     "the publishers",
                 )
             edge = self._edges.get(child)
+            if edge is None and len(self._edges) >= MAX_FRAMES:
+                raise TransformError(
+                    Fault.INVALID,
+                    f"{what} would be one more than {MAX_FRAMES} frames; something publishes "
+                    "transforms of ever new names: stop it, and restart the node",
+                )
             if edge is None or edge.parent != parent or static == bool(edge.stamps):
                 edge = self._edges[child] = _Edge(parent)
             if static:
@@ -233,7 +255,8 @@ class TransformBuffer:
         up, down = [source, *self._ancestors(source)], [target, *self._ancestors(target)]
         for name, path in ((source, up), (target, down)):
             if len(path) == 1 and all(edge.parent != name for edge in self._edges.values()):
-                known = ", ".join(sorted(self._edges)) or "none"
+                known = ", ".join(sorted(self._edges)[:_NAMED]) or "none"
+                known += ", ..." if len(self._edges) > _NAMED else ""
                 raise TransformError(
                     Fault.UNKNOWN_FRAME,
                     f"TF knows no frame {name!r}; frames heard of: {known}. Start what publishes "

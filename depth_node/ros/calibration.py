@@ -13,6 +13,8 @@ from depth_node.types import CameraModel
 
 KEPT = 16
 """CameraInfo messages kept for matching by stamp: half a second at 30 Hz."""
+LONGEST = 255
+"""Coefficients of distortion, and characters of a name, that a kept CameraInfo may have."""
 
 
 class CameraInfoCache:
@@ -29,8 +31,15 @@ class CameraInfoCache:
         self._converted: tuple[Any, CameraModel] | None = None
 
     def add(self, msg: Any) -> None:
-        """Keep a `sensor_msgs/CameraInfo`."""
-        self._infos.append((stamp_ns(msg.header), msg))
+        """Keep a `sensor_msgs/CameraInfo`; of one too large to be kept, what is wrong with it."""
+        lengths = len(msg.d), len(msg.distortion_model), len(msg.header.frame_id)
+        kept: Any = msg
+        if max(lengths) > LONGEST:
+            kept = (
+                "CameraInfo has {} distortion coefficients and names of {} and {} characters; "
+                f"expected at most {LONGEST} of each: correct the driver"
+            ).format(*lengths)
+        self._infos.append((stamp_ns(msg.header), kept))
 
     def camera_for(self, header: Any, width: int, height: int) -> CameraModel | None:
         """The calibration for an image of this header and size, or None when there is none."""
@@ -52,6 +61,8 @@ class CameraInfoCache:
         stamp = stamp_ns(header)
         msg = next((info for at, info in reversed(infos) if at == stamp), infos[-1][1])
         try:
+            if isinstance(msg, str):
+                raise CalibrationError(msg)
             camera = self._convert(msg, width, height)
         except CalibrationError as error:
             text = f"{self._topic}: {error}. Only relative depth is published until then"

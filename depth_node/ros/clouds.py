@@ -30,21 +30,20 @@ _LONGEST_SWEEP_S = 1.0  # the slowest LiDARs turn at 1 Hz
 
 
 def cloud_message(cloud: Cloud, header: Header) -> PointCloud2:
-    """Pack a cloud: float32 x, y, z and, at offset 12, the packed rgb that rviz expects.
+    """Pack a cloud: float32 x, y, z, at offset 12 the packed rgb that rviz expects, and sigma.
 
     Args:
         cloud: float32 points, organised (invalid points are NaN) or a list without invalid points.
         header: used as it is, not copied.
     """
-    point_step = 16 if cloud.has_rgb else 12
-    names = ("x", "y", "z", "rgb")[: point_step // 4]
+    point_step = 4 * len(cloud.fields)
     msg = PointCloud2(
         header=header,
         height=cloud.height,
         width=cloud.width,
         fields=[
             PointField(name=name, offset=4 * i, datatype=PointField.FLOAT32, count=1)
-            for i, name in enumerate(names)
+            for i, name in enumerate(cloud.fields)
         ],
         is_bigendian=False,
         point_step=point_step,
@@ -104,7 +103,8 @@ def points_from_cloud(msg: PointCloud2) -> tuple[ArrayF32, ArrayF64 | None]:
     shape, strides = (msg.height, msg.width), (row_step, msg.point_step)
     records = np.ndarray(shape, layout, msg.data, 0, strides)
     points = np.empty((*shape, 3), np.float32)
-    with np.errstate(over="ignore"):  # a float64 beyond float32 becomes inf, and is dropped
+    # A float64 beyond float32 becomes inf, and is dropped as NaN is.
+    with np.errstate(over="ignore", invalid="ignore"):
         for axis, name in enumerate("xyz"):
             points[:, :, axis] = records[name]
     points = points.reshape(-1, 3)
@@ -159,7 +159,8 @@ def _seconds_after(stamp: int, ticks: NDArray[Any]) -> ArrayF64 | None:
     """
     if ticks.size == 0:
         return np.zeros(0)
-    values = ticks.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        values = ticks.astype(np.float64)
     if not np.isfinite(values).all():
         return None
     size = float(np.abs(values).max())

@@ -12,10 +12,11 @@ from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 
 from depth_node.geometry.transforms import TransformError, Transforms
-from depth_node.health import Health, Level
+from depth_node.health import Health, Level, concise
 from depth_node.parameters import Settings
 from depth_node.ros.ground_input import GroundInput
 from depth_node.ros.ranging import KINDS, RangingSensor, SensorError
+from depth_node.ros.status import points_used
 from depth_node.ros.transforms import NoTransforms
 from depth_node.ros.wire import ConversionError
 from depth_node.scale.alignment import Offset
@@ -137,20 +138,19 @@ class ScaleInputs:
                     estimator.add(points)
 
     def compare_extrinsics(self, camera: CameraModel, offsets: Mapping[str, Offset]) -> None:
-        """Say which sensor's points fit the picture better when they are turned."""
+        """Say which sensor's points fit the picture better elsewhere, for the doctor to find."""
         focal_widths = camera.intrinsics[0] / camera.width
         for source, offset in offsets.items():
             topic = f"{source} extrinsics"
-            if offset.gain == 0.0:
+            where = offset.described(focal_widths)
+            if not where:
                 self._health.clear(topic)
                 continue
-            yaw, pitch = (round(2.0 * angle) / 2.0 for angle in offset.angles_deg(focal_widths))
             self._health.report(
                 topic,
                 Level.WARN,
-                f"{source}: its points fit the picture better when they are turned by about "
-                f"{yaw:g} deg to the right and {pitch:g} deg down: calibrate its extrinsics, or "
-                "set scale.align to false if they are right",
+                f"{source}: its points fit the picture better when they are {where}; "
+                "calibrate its extrinsics, or set scale.align to false if they are right",
             )
 
     def _ground_reference(self, frame: Frame) -> GroundReference | None:
@@ -171,13 +171,13 @@ class ScaleInputs:
 
     def _report(self, source: str, why: str, text: str) -> None:
         """Tell the diagnostics, and the log the first time: a sensor may fail with every frame."""
-        problem = f"{source}: {text}"
+        problem = concise(f"{source}: {text}")
         with self._lock:
             self._problems[source] = problem
         self._health.report(source, Level.WARN, problem)
         if (source, why) not in self._logged:
             self._logged.add((source, why))
-            _log.warning("%s: %s", source, text)
+            _log.warning("%s", problem)
 
     def _well(self, source: str) -> None:
         with self._lock:
@@ -219,7 +219,7 @@ class MeasuredScale:
         self._inputs.give(frame, self._estimator)
         estimate = self._estimator.estimate(frame, disparity)
         if frame.camera is not None:
-            self._inputs.compare_extrinsics(frame.camera, self._estimator.offsets)
+            self._inputs.compare_extrinsics(frame.camera, self._estimator.extrinsic_errors)
         problems = self._inputs.problems()
         if problems and estimate.state is not ScaleState.METRIC:
             return replace(estimate, reason=f"{estimate.reason}; {problems}")
@@ -227,12 +227,13 @@ class MeasuredScale:
 
     def facts(self) -> dict[str, str]:
         """What the sensors give and what became of their points, for the diagnostics."""
-        counts = self._estimator.counts
-        points = (
-            f"{counts.used} of {counts.given} used, {counts.refused} refused by their residual, "
-            f"{counts.saturated} on sky"
-        )
-        return {**self._inputs.facts(), "scale points": points}
+        points = {
+            f"{source} points": points_used(counts)
+            for source, counts in self._estimator.counts.items()
+        }
+        known = self._estimator.extrinsics_known()
+        extrinsics = {f"{source} extrinsics": text for source, text in known.items()}
+        return {**self._inputs.facts(), **points, **extrinsics}
 
     def reset(self) -> None:
         """Forget everything carried from earlier frames."""

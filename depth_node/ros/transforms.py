@@ -13,17 +13,20 @@ from rclpy.time import Time
 from scipy.spatial.transform import Rotation
 
 from depth_node.geometry.transforms import (
+    MAX_NAME,
     Fault,
     TransformBuffer,
     TransformError,
     Transforms,
     rigid,
 )
+from depth_node.health import concise
 from depth_node.ros.wire import stamp_ns
 from depth_node.types import ArrayF64
 
 HISTORY = 100
 """Messages on /tf that may wait for the executor, as in tf2_ros."""
+_WARNINGS = 100  # frames that are warned about: names may never end
 _log = logging.getLogger(__name__)
 
 
@@ -59,21 +62,32 @@ class TransformListener:
         self._take(msg, static=True)
 
     def _take(self, msg: Any, *, static: bool) -> None:
-        for item in msg.transforms:
-            translation, quaternion = _numbers(item.transform)
-            try:
-                self._buffer.add(
-                    item.header.frame_id,
-                    item.child_frame_id,
-                    stamp_ns(item.header),
-                    translation,
-                    quaternion,
-                    static=static,
-                )
-            except TransformError as error:
-                if item.child_frame_id not in self._refused:
-                    _log.warning("TF: %s", error)
-                    self._refused.add(item.child_frame_id)
+        for child, error in take_in(self._buffer, msg, static=static):
+            if child not in self._refused and len(self._refused) < _WARNINGS:
+                _log.warning("TF: %s", concise(str(error)))
+                self._refused.add(child)
+
+
+def take_in(buffer: TransformBuffer, msg: Any, *, static: bool) -> list[tuple[str, TransformError]]:
+    """Add every transform of a message to a buffer.
+
+    Args:
+        buffer: what look-ups are answered from.
+        msg: a `tf2_msgs/TFMessage`.
+        static: whether it came from /tf_static.
+
+    Returns:
+        Those that were refused: the child's frame, and why.
+    """
+    refused = []
+    for item in msg.transforms:
+        translation, quaternion = _numbers(item.transform)
+        parent, child = item.header.frame_id, item.child_frame_id
+        try:
+            buffer.add(parent, child, stamp_ns(item.header), translation, quaternion, static=static)
+        except TransformError as error:
+            refused.append((child[:MAX_NAME], error))
+    return refused
 
 
 class Tf2Transforms:

@@ -1,8 +1,10 @@
 #!/bin/sh
 # Make a virtual environment and install this package into it, editable.
-#   scripts/setup_venv.sh FOLDER PYTHON EXTRAS      such as .venv python3 ros,cpu,world,demo
+#   scripts/setup_venv.sh FOLDER PYTHON EXTRAS [REQUIREMENT]
+# such as .venv python3 ros,cpu,world,demo; a requirement is installed before the package, so that
+# pip does not choose another version of it.
 set -eu
-folder=$1 python=$2 extras=$3
+folder=$1 python=$2 extras=$3 requirement=${4:-}
 
 fail() {
     echo "$@" >&2
@@ -23,5 +25,6 @@ if ! [ -x "$folder/bin/pip" ]; then
 fi
 echo "Installing depth_node[$extras] into $folder (the first time this loads a few hundred MB)"
 # pip's wish for a newer pip and the like is noise here; its errors are not.
-PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore \
-    "$folder/bin/pip" install --quiet --editable ".[$extras]"
+export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
+[ -z "$requirement" ] || "$folder/bin/pip" install --quiet "$requirement"
+"$folder/bin/pip" install --quiet --editable ".[$extras]"

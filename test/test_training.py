@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
+import shutil
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,8 +17,9 @@ from hypothesis import strategies as st
 torch = pytest.importorskip("torch", reason="training needs PyTorch (extra [train])")
 pytest.importorskip("onnx", reason="the export needs onnx (extra [train])")
 
-from depth_node.training import command, export, losses  # noqa: E402
+from depth_node.training import command, export, label, losses  # noqa: E402
 from depth_node.training.data import AugmentConfig, make_batch  # noqa: E402
+from depth_node.training.frames import Frames, Mixture  # noqa: E402
 from depth_node.training.loop import (  # noqa: E402
     CheckpointError,
     Phase,
@@ -30,7 +35,8 @@ from depth_node.training.network import (  # noqa: E402
     parameter_count,
 )
 from depth_node.training.replicas import Replicas  # noqa: E402
-from depth_node.training.shards import Frames, ShardConfig, render_shards  # noqa: E402
+from depth_node.training.shards import ShardConfig, render_shards  # noqa: E402
+from depth_node.types import Disparity  # noqa: E402
 
 TINY = NetworkConfig(
     width=64, height=64, channels=(8, 8, 16, 16, 24), blocks=(1, 1, 1), decoder=(8, 8, 8, 8, 16)
@@ -45,9 +51,10 @@ RUN = RunConfig(
 
 
 @pytest.fixture(scope="session")
-def frames(tmp_path_factory) -> Frames:
+def frames(tmp_path_factory) -> Mixture:
     config = ShardConfig(frames=12, width=64, height=48, views=6, per_shard=6)
-    return Frames(render_shards(config, tmp_path_factory.mktemp("shards"), workers=1))
+    shards = render_shards(config, tmp_path_factory.mktemp("shards"), workers=1)
+    return Mixture([(Frames(shards), 1.0)])
 
 
 @pytest.fixture(autouse=True)
@@ -211,13 +218,22 @@ def test_a_checkpoint_of_another_run_is_refused(frames, tmp_path):
         train(other, frames, tmp_path / "c.pt")
 
 
-def test_the_learning_rate_is_one_cycle():
-    rates = [learning_rate(RUN, step) for step in range(RUN.steps)]
-    peak = int(np.argmax(rates))
-    assert 0 < peak < 0.2 * RUN.steps
-    assert max(rates) <= RUN.learning_rate
-    assert rates[-1] < 0.02 * RUN.learning_rate
-    assert all(a >= b for a, b in zip(rates[peak:], rates[peak + 1 :], strict=False))
+def test_the_learning_rate_rises_stays_and_falls():
+    rates = np.array([learning_rate(RUN, step) for step in range(RUN.steps)])
+    assert rates.max() == RUN.learning_rate
+    assert rates[0] < RUN.learning_rate
+    assert rates[-1] < 0.1 * RUN.learning_rate
+    stays = np.flatnonzero(rates == RUN.learning_rate)
+    assert len(stays) == pytest.approx((1 - RUN.warmup - RUN.decay) * RUN.steps, abs=1)
+    assert (np.diff(rates[stays[-1] :]) < 0).all()
+
+
+def test_a_longer_run_leaves_the_plateau_as_it_was():
+    longer = dataclasses.replace(RUN, phases=(Phase(1000, 32, 32, 4),), warmup=0.0, decay=0.1)
+    shorter = dataclasses.replace(longer, phases=(Phase(500, 32, 32, 4),))
+    assert [learning_rate(longer, s) for s in range(400)] == [
+        learning_rate(shorter, s) for s in range(400)
+    ]
 
 
 def test_mixed_precision_trains_too(frames):
@@ -309,6 +325,57 @@ run:
     assert (tmp_path / "out" / "log.jsonl").is_file()
 
 
+@pytest.fixture
+def labelled(tmp_path) -> Path:
+    """A folder of six pictures with a teacher's disparity, as `depth-node label` leaves it."""
+    folder = tmp_path / "pictures"
+    (folder / "disparity").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for number in range(6):
+        image = folder / f"{number}.png"
+        cv2.imwrite(str(image), rng.integers(0, 256, (40, 56, 3), np.uint8))
+        disparity = rng.random((20, 28), np.float32)
+        label.write_label(label.label_path(folder / "disparity", image), Disparity(disparity))
+    return folder
+
+
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_the_command_mixes_a_labelled_folder_in(labelled, tmp_path, share):
+    config = tmp_path / "tiny.yaml"
+    config.write_text(
+        f"""
+name: tiny
+version: "1"
+data: {{frames: 4, width: 64, height: 48, views: 4, per_shard: 4}}
+folders:
+  - {{path: {labelled}, share: {share}}}
+run:
+  phases: [{{steps: 2, width: 32, height: 32, batch: 4}}]
+  precision: fp32
+  loss: {{teacher: 0.5}}
+  network: {{width: 64, height: 64, channels: [8, 8, 8, 8, 8], blocks: [0, 0, 0],
+            decoder: [8, 8, 8, 8, 8]}}
+"""
+    )
+    output = tmp_path / "out"
+    words = ("--config", str(config), "--output", str(output), "--workers", "1")
+    assert command.run(arguments(*words, "--device", "cpu")) == 0
+    (line,) = (output / "log.jsonl").read_text().splitlines()
+    assert json.loads(line)["teacher"] > 0
+    assert any((output / "frames").glob("folder-*"))
+    assert any((output / "frames").glob("world-*")) == (share < 1)
+
+
+def test_a_folder_without_labels_is_explained(labelled, tmp_path, capsys):
+    shutil.rmtree(labelled / "disparity")
+    config = tmp_path / "tiny.yaml"
+    config.write_text(
+        f"name: x\nversion: '1'\ndata: {{}}\nrun: {{}}\nfolders: [{{path: {labelled}, share: 1}}]"
+    )
+    assert command.run(arguments("--config", str(config), "--output", str(tmp_path))) == 1
+    assert f"run: depth-node label {labelled}" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -318,6 +385,12 @@ run:
         ("name: x\nversion: '1'\ndata: {frames: 0}\nrun: {}", "must be positive"),
         ("name: x\nversion: '1'\ndata: {}\nrun: {precision: fp8}", "expected one of"),
         ("name: x", "missing"),
+        ("name: x\nversion: '1'\ndata: {}\nrun: {}\nfolders: [{path: a, share: 2}]", "in (0, 1]"),
+        (
+            "name: x\nversion: '1'\ndata: {}\nrun: {}\n"
+            "folders: [{path: a, share: 0.7}, {path: b, share: 0.6}]",
+            "more than 1",
+        ),
         ("{", "not valid yaml"),
     ],
 )

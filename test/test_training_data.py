@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from depth_node.training import command
 from depth_node.training.data import AugmentConfig, disturb, make_batch
-from depth_node.training.shards import Frames, ShardConfig, render_shards
+from depth_node.training.frames import Frames, Mixture, Sample
+from depth_node.training.shards import ShardConfig, render_shards
 
 
 @pytest.fixture(scope="session")
@@ -44,9 +48,10 @@ def test_disparity_is_inverse_depth_and_zero_in_the_sky(frames):
 
 
 def test_a_batch_depends_on_seed_and_step_alone(frames):
-    one = make_batch(frames, AugmentConfig(), 5, 17, (64, 32), 3)
-    same = make_batch(frames, AugmentConfig(), 5, 17, (64, 32), 3)
-    other = make_batch(frames, AugmentConfig(), 5, 18, (64, 32), 3)
+    data = Mixture([(frames, 1.0)])
+    one = make_batch(data, AugmentConfig(), 5, 17, (64, 32), 3)
+    same = make_batch(data, AugmentConfig(), 5, 17, (64, 32), 3)
+    other = make_batch(data, AugmentConfig(), 5, 18, (64, 32), 3)
     np.testing.assert_array_equal(one.image, same.image)
     np.testing.assert_array_equal(one.disparity, same.disparity)
     assert (one.image != other.image).any()
@@ -54,19 +59,71 @@ def test_a_batch_depends_on_seed_and_step_alone(frames):
     assert one.disparity.shape == (3, 32, 64)
 
 
+class Numbered:
+    """Frames whose disparity is their number."""
+
+    def __init__(self, count: int, *, teacher: bool = False, side: int = 8) -> None:
+        self.count, self._teacher, self._side = count, teacher, side
+
+    def __getitem__(self, index: int) -> Sample:
+        numbers = np.full((self._side, self._side), index, np.float16)
+        image = np.full((self._side, self._side, 3), index, np.uint8)
+        return Sample(image, *((None, numbers) if self._teacher else (numbers, None)))
+
+
 def test_an_epoch_shows_every_frame_once():
-    class Numbered:
-        count = 10
-
-        def __getitem__(self, index):
-            return np.zeros((8, 8, 3), np.uint8), np.full((8, 8), index, np.float16)
-
+    data = Mixture([(Numbered(10), 1.0)])
     seen = [
         float(value)
         for step in range(5)
-        for value in make_batch(Numbered(), AugmentConfig(), 0, step, (8, 8), 2).disparity[:, 0, 0]
+        for value in make_batch(data, AugmentConfig(), 0, step, (8, 8), 2).disparity[:, 0, 0]
     ]
     assert sorted(seen) == list(range(10))
+
+
+@given(share=st.floats(0.05, 0.95), count=st.integers(1, 16), seed=st.integers(0, 9))
+@settings(deadline=None, max_examples=25)
+def test_a_mixture_keeps_its_shares_and_every_source_its_epochs(share, count, seed):
+    data = Mixture([(Numbered(7), 1 - share), (Numbered(5, teacher=True), share)])
+    steps = 40
+    drawn = [data.draw(seed, step, count) for step in range(steps)]
+    assert all(len(samples) == count for samples in drawn)
+    taught = [int(s.teacher[0, 0]) for samples in drawn for s in samples if s.teacher is not None]
+    assert abs(len(taught) - share * steps * count) <= 1.001
+    assert np.ptp(np.bincount(taught, minlength=5)) <= 1
+    assert [[s.image[0, 0, 0] for s in samples] for samples in drawn[:3]] == [
+        [s.image[0, 0, 0] for s in data.draw(seed, step, count)] for step in range(3)
+    ]
+
+
+@pytest.mark.parametrize("shares", [(), (0.5,), (0.5, 0.6), (1.5, -0.5)])
+def test_shares_that_do_not_add_up_are_refused(shares):
+    with pytest.raises(ValueError, match="add up to 1"):
+        Mixture([(Numbered(3), share) for share in shares])
+
+
+def test_cutmix_pastes_images_with_their_labels_and_says_where():
+    data = Mixture([(Numbered(9, teacher=True, side=32), 1.0)])
+    calm = AugmentConfig(
+        zoom=1, stretch=0, colour=0, noise=0, blur=0, jpeg=0, grey=0, erase=0, cutmix=1.0
+    )
+    batch = make_batch(data, calm, 1, 0, (32, 32), 8)
+    np.testing.assert_array_equal(batch.image[..., 0], batch.teacher.astype(np.uint8))
+    np.testing.assert_array_equal(batch.image, batch.plain)
+    assert np.isnan(batch.disparity).all()
+    assert batch.pasted.any()
+    for teacher, pasted in zip(batch.teacher, batch.pasted, strict=True):
+        assert len(np.unique(teacher[~pasted])) <= 1
+        assert len(np.unique(teacher[pasted])) <= 1
+        if pasted.any() and not pasted.all():
+            assert teacher[pasted][0] != teacher[~pasted][0]
+    still = make_batch(data, dataclasses.replace(calm, cutmix=0.0), 1, 0, (32, 32), 8)
+    assert not still.pasted.any()
+
+
+def test_images_with_ground_truth_are_never_mixed():
+    data = Mixture([(Numbered(9, side=32), 1.0)])
+    assert not make_batch(data, AugmentConfig(cutmix=1.0), 1, 0, (32, 32), 8).pasted.any()
 
 
 def test_disturbing_keeps_what_the_image_shows_and_its_source(frames):

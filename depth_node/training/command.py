@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from depth_node.training.folders import FolderConfig
+    from depth_node.training.frames import Mixture
     from depth_node.training.loop import RunConfig
     from depth_node.training.shards import ShardConfig
 
@@ -27,14 +29,20 @@ class Settings:
     Attributes:
         name: of the network, kept in the ONNX file.
         version: likewise.
-        data: the frames to render.
+        data: the frames to render, and the size at which all frames are stored.
         run: the training on them.
+        folders: labelled folders that give their shares of the images, and the world the rest.
     """
 
     name: str
     version: str
     data: ShardConfig
     run: RunConfig
+    folders: tuple[FolderConfig, ...] = ()
+
+    def __post_init__(self) -> None:
+        if sum(folder.share for folder in self.folders) > 1 + 1e-6:
+            raise ValueError("the shares of the folders add up to more than 1")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,11 +63,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, help="threads that train on a CPU")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--steps", type=int, help="stop after this many steps of the run")
-    parser.add_argument("--render-only", action="store_true", help="render the frames, then stop")
+    parser.add_argument("--render-only", action="store_true", help="make the frames, then stop")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Render, train and export; returns the process's exit code."""
+    """Render, pack, train and export; returns the process's exit code."""
     # Threads that spin while they wait halve the speed when anything else runs on the machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
@@ -83,20 +91,22 @@ def _train(args: argparse.Namespace) -> Path | None:
         ) from error
     import cv2
 
+    from depth_node.training.alignment import AlignmentError
     from depth_node.training.export import export_student
+    from depth_node.training.label import LabelError
     from depth_node.training.loop import CheckpointError, train
-    from depth_node.training.shards import Frames, render_shards
 
     settings = load_settings(args.config)
     output: Path = args.output
-    shards = render_shards(settings.data, output / "frames", args.workers)
+    try:
+        data = prepare(settings, output / "frames", args.workers)
+    except LabelError as error:
+        raise TrainError(str(error)) from error
     if args.render_only:
         return None
     if args.threads:
         torch.set_num_threads(args.threads)
     cv2.setNumThreads(1)  # batches are prepared beside the training, on the same cores
-    # Denormal numbers, which small weights decay into, cost a hundred times the cycles.
-    torch.set_flush_denormal(True)
     device = args.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -108,20 +118,43 @@ def _train(args: argparse.Namespace) -> Path | None:
         with log_file.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps({"step": step, **losses}) + "\n")
 
+    # Denormal numbers, which small weights decay into, cost a hundred times the cycles.
+    torch.set_flush_denormal(True)
     try:
         trainer = train(
             settings.run,
-            Frames(shards),
+            data,
             output / "checkpoint.pt",
             device=device,
             stop_at=args.steps,
             log=log,
         )
-    except (CheckpointError, FloatingPointError) as error:
+    except (AlignmentError, CheckpointError, FloatingPointError) as error:
         raise TrainError(str(error)) from error
+    finally:
+        torch.set_flush_denormal(False)  # it holds for the whole process
     path = output / "student.onnx"
     export_student(trainer.averaged, path, name=settings.name, version=settings.version)
     return path
+
+
+def prepare(settings: Settings, root: Path, workers: int | None = None) -> Mixture:
+    """Render and pack what is missing, and open the mixture.
+
+    Raises:
+        LabelError: a folder cannot be used.
+        OSError: the frames cannot be written.
+    """
+    from depth_node.training.folders import pack_folder
+    from depth_node.training.frames import Frames, Mixture
+    from depth_node.training.shards import render_shards
+
+    size = (settings.data.width, settings.data.height)
+    parts = [(Frames(pack_folder(f, size, root)), f.share) for f in settings.folders]
+    rest = 1 - sum(share for _, share in parts)
+    if rest > 1e-6:
+        parts.append((Frames(render_shards(settings.data, root, workers)), rest))
+    return Mixture(parts)
 
 
 def load_settings(path: Path) -> Settings:
@@ -138,10 +171,11 @@ def load_settings(path: Path) -> Settings:
         raise TrainError(f"{path} does not exist; config/student.yaml is an example") from error
     except yaml.YAMLError as error:
         raise TrainError(f"{path} is not valid yaml: {error}") from error
+    from depth_node.training.folders import FolderConfig
     from depth_node.training.loop import RunConfig
     from depth_node.training.shards import ShardConfig
 
-    scope = {"ShardConfig": ShardConfig, "RunConfig": RunConfig}
+    scope = {"FolderConfig": FolderConfig, "ShardConfig": ShardConfig, "RunConfig": RunConfig}
     return typing.cast("Settings", _build(Settings, tree, str(path), scope))
 
 

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from depth_node.training.shards import Frames
+from depth_node.training.frames import Floats, Mixture, Sample
 from depth_node.types import ArrayF32, ImageU8
 
 
@@ -33,6 +33,7 @@ class AugmentConfig:
         jpeg: share of images compressed once more.
         grey: share of images without colour.
         erase: share of images with a rectangle painted over.
+        cutmix: share of the images that only a teacher has seen that get a rectangle of another.
     """
 
     zoom: float = 0.7
@@ -43,50 +44,93 @@ class AugmentConfig:
     jpeg: float = 0.25
     grey: float = 0.1
     erase: float = 0.1
+    cutmix: float = 0.5
 
 
 class Batch(NamedTuple):
     """What one step trains on.
 
     Attributes:
-        image: B x H x W x 3 uint8, RGB.
-        disparity: B x H x W float32, 1/m, 0 in the sky.
+        image: B x H x W x 3 uint8, RGB, disturbed.
+        disparity: B x H x W float32, ground truth in 1/m, 0 in the sky, NaN unknown.
+        teacher: B x H x W float32, a teacher's relative disparity, NaN where there is none.
+        pasted: B x H x W bool, where an image shows a rectangle of another.
+        plain: B x H x W x 3 uint8, the images as they were before they were disturbed.
     """
 
     image: ImageU8
     disparity: ArrayF32
+    teacher: ArrayF32
+    pasted: NDArray[np.bool_]
+    plain: ImageU8
 
 
 def make_batch(
-    frames: Frames, config: AugmentConfig, seed: int, step: int, size: tuple[int, int], count: int
+    data: Mixture, config: AugmentConfig, seed: int, step: int, size: tuple[int, int], count: int
 ) -> Batch:
     """Assemble the batch of one step.
 
-    Every epoch visits each frame once, in an order of its own.
-
     Args:
-        frames: what to draw from.
+        data: what to draw from.
         config: how to disturb.
         seed: the run's seed.
         step: the step's number.
         size: (width, height) of the images in pixels.
         count: images in the batch.
     """
-    width, height = size
+    shape = (count, size[1], size[0])
     batch = Batch(
-        np.empty((count, height, width, 3), np.uint8), np.empty((count, height, width), np.float32)
+        image=np.empty((*shape, 3), np.uint8),
+        disparity=np.full(shape, np.nan, np.float32),
+        teacher=np.full(shape, np.nan, np.float32),
+        pasted=np.zeros(shape, bool),
+        plain=np.empty((*shape, 3), np.uint8),
     )
     rng = np.random.default_rng([seed, 1, step])
-    for i in range(count):
-        epoch, place = divmod(step * count + i, frames.count)
-        image, disparity = frames[_shuffled(place, frames.count, seed, epoch)]
-        cut, batch.disparity[i] = _cut(image, np.asarray(disparity, np.float32), rng, config, size)
-        batch.image[i] = disturb(cut, rng, config)
+    mixable = []
+    for i, sample in enumerate(data.draw(seed, step, count)):
+        cut = _cut(sample, rng, config, size)
+        batch.plain[i] = cut.image
+        batch.image[i] = disturb(cut.image, rng, config)
+        if cut.disparity is not None:
+            batch.disparity[i] = cut.disparity
+        if cut.teacher is not None:
+            batch.teacher[i] = cut.teacher
+            if cut.disparity is None:
+                mixable.append(i)
+    if len(mixable) > 1:
+        _cut_mix(batch, mixable, rng, config.cutmix)
     return batch
 
 
+def _cut_mix(batch: Batch, images: list[int], rng: np.random.Generator, share: float) -> None:
+    """Paste a rectangle of another image, with its label, into a share of the images.
+
+    CutMix (Yun et al., ICCV 2019: the rectangle's area is uniform, its centre too) as Depth
+    Anything (Yang et al., CVPR 2024, 3.2) applies it to what only a teacher has labelled.
+    """
+    _, height, width = batch.pasted.shape
+    arrays: tuple[NDArray[Any], ...] = (batch.image, batch.plain, batch.teacher)
+    sources = [array[images] for array in arrays]
+    shift = int(rng.integers(1, len(images)))
+    for place, i in enumerate(images):
+        side = np.sqrt(rng.random())
+        x, y = rng.uniform(0, width), rng.uniform(0, height)
+        if rng.random() >= share:
+            continue
+        inside = (
+            i,
+            slice(max(round(y - side * height / 2), 0), max(round(y + side * height / 2), 0)),
+            slice(max(round(x - side * width / 2), 0), max(round(x + side * width / 2), 0)),
+        )
+        other = ((place + shift) % len(images), *inside[1:])
+        for array, source in zip(arrays, sources, strict=True):
+            array[inside] = source[other]
+        batch.pasted[inside] = True
+
+
 def batches(
-    frames: Frames,
+    data: Mixture,
     config: AugmentConfig,
     seed: int,
     plan: Iterator[tuple[int, tuple[int, int], int]],
@@ -96,7 +140,7 @@ def batches(
     """Prepare batches in other threads, `ahead` of their use, in the order of the plan.
 
     Args:
-        frames: what to draw from.
+        data: what to draw from.
         config: how to disturb.
         seed: the run's seed.
         plan: (step, (width, height), images in the batch) of each batch.
@@ -107,7 +151,7 @@ def batches(
         pending: deque[Future[Batch]] = deque()
         try:
             for step, size, count in plan:
-                pending.append(pool.submit(make_batch, frames, config, seed, step, size, count))
+                pending.append(pool.submit(make_batch, data, config, seed, step, size, count))
                 if len(pending) > ahead:
                     yield pending.popleft().result()
             while pending:
@@ -117,29 +161,15 @@ def batches(
                 future.cancel()
 
 
-def _shuffled(place: int, count: int, seed: int, epoch: int) -> int:
-    """Permute 0..count-1 without storing the permutation: an affine map modulo count."""
-    rng = np.random.default_rng([seed, 2, epoch])
-    offset = int(rng.integers(count))
-    stride = int(rng.integers(1, max(count, 2)))
-    while np.gcd(stride, count) != 1:
-        stride += 1
-    return (place * stride + offset) % count
-
-
 def _cut(
-    image: ImageU8,
-    disparity: ArrayF32,
-    rng: np.random.Generator,
-    config: AugmentConfig,
-    size: tuple[int, int],
-) -> tuple[ImageU8, ArrayF32]:
-    """Crop, resize to (width, height) and perhaps mirror an image with its disparity.
+    sample: Sample, rng: np.random.Generator, config: AugmentConfig, size: tuple[int, int]
+) -> Sample:
+    """Crop, resize to (width, height) and perhaps mirror an image with its disparities.
 
     A crop is another camera with another principal point and field of view; what it does to
     disparity is an affine change, which the losses do not see.
     """
-    height, width = disparity.shape
+    height, width = sample.image.shape[:2]
     share = rng.uniform(config.zoom, 1.0)
     ratio = np.exp(0.5 * rng.uniform(-config.stretch, config.stretch))
     w = min(round(width * share * ratio), width)
@@ -148,12 +178,17 @@ def _cut(
     inside = (slice(y, y + h), slice(x, x + w))
     shrinks = w >= size[0] and h >= size[1]
     mode = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    cut = np.asarray(cv2.resize(image[inside], size, interpolation=mode))
-    nearest = cv2.resize(disparity[inside], size, interpolation=cv2.INTER_NEAREST_EXACT)
-    target = np.asarray(nearest, np.float32)
-    if rng.random() < 0.5:
-        cut, target = cut[:, ::-1], target[:, ::-1]
-    return np.ascontiguousarray(cut), target
+    flip = -1 if rng.random() < 0.5 else 1
+
+    def reduced(disparity: Floats | None) -> Floats | None:
+        if disparity is None:
+            return None
+        crop = np.asarray(disparity[inside], np.float32)
+        near = cv2.resize(crop, size, interpolation=cv2.INTER_NEAREST_EXACT)
+        return np.asarray(near, np.float32)[:, ::flip]
+
+    image = np.asarray(cv2.resize(sample.image[inside], size, interpolation=mode))[:, ::flip]
+    return Sample(np.ascontiguousarray(image), reduced(sample.disparity), reduced(sample.teacher))
 
 
 def disturb(image: ImageU8, rng: np.random.Generator, config: AugmentConfig) -> ImageU8:

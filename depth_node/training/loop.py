@@ -14,11 +14,18 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from depth_node.training.alignment import (
+    AlignedStudent,
+    AlignmentConfig,
+    FrozenEncoder,
+    alignment_loss,
+)
 from depth_node.training.data import AugmentConfig, Batch, batches
-from depth_node.training.losses import LossConfig, student_loss
+from depth_node.training.distillation import batch_loss
+from depth_node.training.frames import Mixture
+from depth_node.training.losses import LossConfig
 from depth_node.training.network import NetworkConfig, Student, normalised
 from depth_node.training.replicas import Replicas
-from depth_node.training.shards import Frames
 
 Log = Callable[[int, dict[str, float]], None]
 
@@ -53,10 +60,12 @@ class RunConfig:
         phases: run one after another under one learning-rate cycle; small images first are cheap.
         network: what is trained.
         loss: the weights of the losses.
+        alignment: with the features of a frozen encoder; off unless it has a weight.
         augment: how frames are disturbed.
-        learning_rate: peak of the cycle.
+        learning_rate: what it is between its rise and its fall.
         weight_decay: of AdamW, on matrices and kernels only.
-        warmup: share of all steps in which the rate rises to its peak.
+        warmup: share of all steps in which the rate rises.
+        decay: share of all steps in which it falls, at the end.
         average: decay of the exponential average of the weights.
         precision: `bf16` computes convolutions in bfloat16, `fp32` nothing.
         replicas: networks that each take a share of the batch in a thread of their own; on a CPU
@@ -68,10 +77,12 @@ class RunConfig:
     phases: tuple[Phase, ...] = (Phase(1000, 256, 192, 32),)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     loss: LossConfig = field(default_factory=LossConfig)
+    alignment: AlignmentConfig = field(default_factory=AlignmentConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     learning_rate: float = 3e-3
     weight_decay: float = 0.02
     warmup: float = 0.05
+    decay: float = 0.3
     average: float = 0.998
     precision: Literal["bf16", "fp32"] = "bf16"
     replicas: int = 1
@@ -92,12 +103,16 @@ class RunConfig:
 
 
 def learning_rate(config: RunConfig, step: int) -> float:
-    """One cycle: a linear rise, then half a cosine down to nearly nothing."""
-    progress = (step + 0.5) / config.steps
-    if progress < config.warmup:
-        return config.learning_rate * progress / config.warmup
-    fall = (progress - config.warmup) / (1 - config.warmup)
-    return config.learning_rate * (0.005 + 0.995 * 0.5 * (1 + math.cos(math.pi * fall)))
+    """Linear rise, plateau, linear fall to nearly nothing.
+
+    Unlike a cosine's, the plateau does not depend on how long the run will be: it can be prolonged,
+    and only the fall is run anew (Haegele et al., "Scaling Laws and Compute-Optimal Training Beyond
+    Fixed Training Durations", NeurIPS 2024).
+    """
+    done = (step + 0.5) / config.steps
+    rise = done / config.warmup if config.warmup else 1.0
+    fall = (1 - done) / config.decay if config.decay else 1.0
+    return config.learning_rate * max(min(rise, fall, 1.0), 0.005)
 
 
 class Trainer:
@@ -111,20 +126,32 @@ class Trainer:
     """
 
     def __init__(self, config: RunConfig, device: str = "cpu") -> None:
-        torch.manual_seed(config.seed)
+        """Start a run.
+
+        Raises:
+            AlignmentError: alignment is asked for and its encoder is not to be had.
+        """
         self.config = config
         self.step = 0
         self.device = torch.device(device)
+        # Before the seed: loading it draws random numbers.
+        self._encoder = (
+            FrozenEncoder(config.alignment, self.device) if config.alignment.weight > 0 else None
+        )
+        torch.manual_seed(config.seed)
         self.model = Student(config.network)
-        self.model.to(device=self.device, memory_format=torch.channels_last)
+        self._trained: nn.Module = self.model
+        if self._encoder is not None:
+            self._trained = AlignedStudent(self.model, self._encoder.channels)
+        self._trained.to(device=self.device, memory_format=torch.channels_last)
         self.averaged = copy.deepcopy(self.model).requires_grad_(False)
-        kernels = [p for p in self.model.parameters() if p.ndim > 1]
-        vectors = [p for p in self.model.parameters() if p.ndim <= 1]
+        kernels = [p for p in self._trained.parameters() if p.ndim > 1]
+        vectors = [p for p in self._trained.parameters() if p.ndim <= 1]
         groups = [
             {"params": kernels, "weight_decay": config.weight_decay},
             {"params": vectors, "weight_decay": 0.0},
         ]
-        self._replicas = Replicas(self.model, config.replicas)
+        self._replicas = Replicas(self._trained, config.replicas)
         self.optimiser = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98))
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
@@ -132,20 +159,40 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.config, self.step)
         image = normalised(torch.from_numpy(batch.image).to(self.device))
-        target = torch.from_numpy(batch.disparity).to(self.device)
-        valid = torch.isfinite(target) & (target >= 0)
-        target = target.nan_to_num()
+        disparity, teacher, pasted = (
+            torch.from_numpy(array).to(self.device)
+            for array in (batch.disparity, batch.teacher, batch.pasted)
+        )
+        reference = None
+        if self._encoder is not None:
+            reference = self._encoder.features(torch.from_numpy(batch.plain).to(self.device))
         reduced = self.config.precision == "bf16"
+        alignment = self.config.alignment
 
         def loss(model: nn.Module, part: slice) -> dict[str, Tensor]:
             model.train()
+            generator = torch.Generator(self.device)
+            generator.manual_seed(1_000_003 * self.step + part.start)
             with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=reduced):
-                prediction = model(image[part])
-            return student_loss(prediction, target[part], valid[part], self.config.loss)
+                outputs = model(image[part])
+            prediction = outputs if reference is None else outputs[0]
+            losses = batch_loss(
+                prediction,
+                disparity[part],
+                teacher[part],
+                pasted[part],
+                self.config.loss,
+                generator,
+            )
+            if reference is not None:
+                apart = alignment_loss(outputs[1], reference[part], alignment.margin)
+                losses["alignment"] = apart
+                losses["total"] = losses["total"] + alignment.weight * apart
+            return losses
 
         self.optimiser.zero_grad(set_to_none=True)
         losses = self._replicas.backward(len(image), loss)
-        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        nn.utils.clip_grad_norm_(self._trained.parameters(), 1.0)
         self.optimiser.step()
         self._average()
         self.step += 1
@@ -168,7 +215,7 @@ class Trainer:
         state = {
             "config": repr(self.config),
             "step": self.step,
-            "model": self.model.state_dict(),
+            "model": self._trained.state_dict(),
             "averaged": self.averaged.state_dict(),
             "optimiser": self.optimiser.state_dict(),
         }
@@ -189,7 +236,7 @@ class Trainer:
                 f"{path} was written with another configuration; give another output folder or "
                 f"remove it.\n  it has: {state['config']}\n  now:    {self.config!r}"
             )
-        self.model.load_state_dict(state["model"])
+        self._trained.load_state_dict(state["model"])
         self.averaged.load_state_dict(state["averaged"])
         self._replicas.share_statistics()
         self.optimiser.load_state_dict(state["optimiser"])
@@ -198,7 +245,7 @@ class Trainer:
 
 def train(
     config: RunConfig,
-    frames: Frames,
+    data: Mixture,
     checkpoint: Path,
     *,
     device: str = "cpu",
@@ -209,13 +256,14 @@ def train(
 
     Args:
         config: the run.
-        frames: what to train on.
+        data: what to train on.
         checkpoint: file to continue from where it exists, and to write regularly.
         device: `cpu` or `cuda`.
         stop_at: end after this many steps of the whole run, as an interruption would.
         log: called with (step, mean losses since the last call) every 50 steps.
 
     Raises:
+        AlignmentError: alignment is asked for and its encoder is not to be had.
         CheckpointError: the checkpoint belongs to another run.
         FloatingPointError: the loss is no longer finite.
     """
@@ -227,7 +275,7 @@ def train(
     since, began = 0, time.monotonic()
     plan = (item for item in config.plan(trainer.step) if item[0] < end)
     with tqdm(total=config.steps, initial=trainer.step, unit="step", desc="training") as bar:
-        for batch in batches(frames, config.augment, config.seed, plan):
+        for batch in batches(data, config.augment, config.seed, plan):
             for name, loss in trainer.update(batch).items():
                 recent[name] = recent.get(name, 0.0) + float(loss)
             since += 1

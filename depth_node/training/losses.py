@@ -16,6 +16,9 @@ EPSILON = 1e-6
 LOG_OFFSET = 0.05
 """Offset of the logarithm, in units of the image's mean disparity; sky stays finite with it."""
 
+TERMS = ("total", "affine", "gradient", "logarithm")
+"""What `student_loss` gives."""
+
 
 @dataclass(frozen=True)
 class LossConfig:
@@ -26,12 +29,16 @@ class LossConfig:
         logarithm: scale-invariant error in log disparity.
         scales: resolutions of the gradient matching, each half of the one before.
         trim: share of each image's worst pixels that the pixel-wise terms ignore.
+        teacher: all that a teacher's labels add, beside ground truth.
+        ranking: order of points at a teacher's edges, where there is measured depth too.
     """
 
     gradient: float = 2.0
     logarithm: float = 0.5
     scales: int = 4
     trim: float = 0.1
+    teacher: float = 1.0
+    ranking: float = 1.0
 
 
 def normalise(values: Tensor, valid: Tensor) -> Tensor:
@@ -56,13 +63,14 @@ def normalise(values: Tensor, valid: Tensor) -> Tensor:
     return (centred / deviation.clamp(min=EPSILON)).view_as(values)
 
 
-def trimmed_mean(error: Tensor, valid: Tensor, trim: float) -> Tensor:
+def trimmed_mean(error: Tensor, valid: Tensor, trim: float, weight: Tensor | None = None) -> Tensor:
     """Average each image's errors without its worst share, then average the images.
 
     Args:
         error: B x H x W float32, non-negative.
         valid: B x H x W bool.
         trim: share in [0, 1) of the valid pixels to leave out.
+        weight: B float32, what each image counts; None counts all alike.
     """
     known = valid.flatten(1)
     flat = torch.where(known, error.flatten(1), 0.0)
@@ -72,7 +80,10 @@ def trimmed_mean(error: Tensor, valid: Tensor, trim: float) -> Tensor:
         limit = sample.nanquantile(1.0 - trim, dim=1, keepdim=True)
         known = known & (flat <= limit)
         flat = torch.where(known, flat, 0.0)
-    return (flat.sum(dim=1) / known.sum(dim=1).clamp(min=1)).mean()
+    means = flat.sum(dim=1) / known.sum(dim=1).clamp(min=1)
+    if weight is None:
+        return means.mean()
+    return (means * weight).sum() / weight.sum().clamp(min=EPSILON)
 
 
 def _stride(pixels: int) -> int:

@@ -165,14 +165,21 @@ class Student(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Predict B x 1 x H x W disparity (before the ReLU) from B x 3 x H x W."""
-        features = []
-        x = image
+        return self.decode(self.encode(image))
+
+    def encode(self, image: Tensor) -> list[Tensor]:
+        """Features of B x 3 x H x W images at 1/2, 1/4, 1/8, 1/16 and 1/32 of their size."""
+        features = [image]
         for stage in self.encoder:
-            x = stage(x)
-            features.append(x)
-        x = self.neck(features.pop())
-        for stage in self.decoder:
-            x = stage(x, features.pop())
+            features.append(stage(features[-1]))
+        return features[1:]
+
+    def decode(self, features: list[Tensor]) -> Tensor:
+        """Predict B x 1 x H x W disparity (before the ReLU) from the encoder's features."""
+        *skips, x = features
+        x = self.neck(x)
+        for stage, skip in zip(self.decoder, reversed(skips), strict=True):
+            x = stage(x, skip)
         return functional.pixel_shuffle(self.head(x), 2)
 
 

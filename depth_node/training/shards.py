@@ -1,8 +1,7 @@
 """Rendered frames on disk: written once by all cores, read by every epoch.
 
-A shard is a folder of two arrays, `image.npy` (N x H x W x 3 uint8, RGB) and `disparity.npy`
-(N x H x W float16, 1/m, 0 in the sky). Which frame a shard holds depends on its seed alone, so a
-rendering that was interrupted continues where it stopped and two machines render the same.
+Which frame a shard holds depends on its seed alone, so a rendering that was interrupted continues
+where it stopped and two machines render the same.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ import hashlib
 import multiprocessing
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -19,13 +17,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 import depth_node.world
+from depth_node.training.frames import write_shard
 from depth_node.types import ArrayF32, ImageU8
-
-DisparityF16 = NDArray[np.float16]
+from depth_node.world.lessons import lessons
 
 
 @dataclass(frozen=True)
@@ -70,7 +67,7 @@ def render_scene(config: ShardConfig, seed: int) -> Iterator[tuple[ImageU8, Arra
     aspect = config.aspects[int(rng.integers(len(config.aspects)))]
     width = round((config.width * config.height * aspect) ** 0.5)
     size = (config.width, config.height)
-    for view, metres in depth_node.world.samples(seed, config.views, width, round(width / aspect)):
+    for view, metres in lessons(seed, config.views, width, round(width / aspect)):
         image = cv2.resize(view, size, interpolation=cv2.INTER_LINEAR)
         # Averaged disparities would place surfaces in mid-air at every edge: take the nearest.
         depth = np.asarray(cv2.resize(metres, size, interpolation=cv2.INTER_NEAREST_EXACT))
@@ -89,16 +86,8 @@ def render_shard(config: ShardConfig, number: int, folder: Path) -> Path:
         scene = render_scene(config, config.first_seed + (first + i) // config.views)
         for j, (image, disparity) in zip(range(i, count), scene, strict=False):
             images[j], disparities[j] = image, disparity
-    partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder))
-    np.save(partial / "image.npy", images)
-    np.save(partial / "disparity.npy", disparities)
     target = folder / f"{number:05d}"
-    try:
-        partial.rename(target)
-    except OSError:  # another process was faster, with the same content
-        shutil.rmtree(partial)
-        if not target.is_dir():
-            raise
+    write_shard(target, {"image": images, "disparity": disparities})
     return target
 
 
@@ -151,31 +140,3 @@ def _in_processes(
             [pool.submit(render_shard, config, number, folder) for number in numbers]
         ):
             yield future.result()
-
-
-class Frames:
-    """All frames of some shards, read from disk on demand (memory-mapped).
-
-    Attributes:
-        count: number of frames.
-    """
-
-    def __init__(self, shards: Sequence[Path]) -> None:
-        """Open the shards.
-
-        Raises:
-            FileNotFoundError: a shard is missing or incomplete.
-            ValueError: there is no shard.
-        """
-        if not shards:
-            raise ValueError("no shards to train on: render some first")
-        self._images = [np.load(path / "image.npy", mmap_mode="r") for path in shards]
-        self._disparities = [np.load(path / "disparity.npy", mmap_mode="r") for path in shards]
-        self._ends = np.cumsum([len(images) for images in self._images])
-        self.count = int(self._ends[-1])
-
-    def __getitem__(self, index: int) -> tuple[ImageU8, DisparityF16]:
-        """HxWx3 uint8 RGB and HxW float16 disparity (1/m, 0 is sky) of one frame, read-only."""
-        shard = int(np.searchsorted(self._ends, index, side="right"))
-        within = index - (int(self._ends[shard - 1]) if shard else 0)
-        return self._images[shard][within], self._disparities[shard][within]

@@ -14,6 +14,7 @@ import cv2
 
 from depth_node.world.cache import CachedDrive, CacheError, load_drive, render_drive
 from depth_node.world.drive import DriveSettings, Mounts, SensorNoise
+from depth_node.world.lessons import lessons
 from depth_node.world.sampling import GENERATORS, sample
 from depth_node.world.sheet import contact_sheet
 
@@ -61,6 +62,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--namespace", default="", help="ROS namespace of the topics")
     parser.add_argument("--count", type=int, default=32, help="views on the sheet (%(default)s)")
+    parser.add_argument(
+        "--lessons", action="store_true", help="show on the sheet what the student is trained on"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object at the end")
 
 
@@ -124,7 +128,10 @@ def _settings(args: argparse.Namespace) -> DriveSettings:
 
 def _write_sheet(args: argparse.Namespace) -> str:
     seeds = range(args.seed, args.seed + max(args.count, 1))
-    sheet = contact_sheet(sample(seed, 240, 180, args.kind) for seed in seeds)
+    sheet = contact_sheet(
+        next(lessons(seed, 1, 240, 180)) if args.lessons else sample(seed, 240, 180, args.kind)
+        for seed in seeds
+    )
     args.sheet.parent.mkdir(parents=True, exist_ok=True)
     if not cv2.imwrite(str(args.sheet), sheet[..., ::-1]):
         raise ValueError(f"{args.sheet} cannot be written; give a name that ends in .png")

@@ -22,12 +22,12 @@ def room(rng: np.random.Generator, *, spacious: bool = False) -> Place:
     bounds = (-width / 2, -depth / 2, width / 2, depth / 2)
     ground = Ground(bounds)
     height = rng.uniform(2.3, 3.4)
-    _shell(b, ground, width, depth, height, doors=0.25, windows=0.35)
+    shell(b, ground, width, depth, height, doors=0.25, windows=0.35)
     crowd = rng.uniform(0.9, 1.4) if spacious else rng.uniform(0.2, 1.1)
-    _line_walls(b, ground, bounds, int(crowd * 2.2 * (width + depth)), AGAINST_WALLS)
+    line_walls(b, ground, bounds, int(crowd * 2.2 * (width + depth)), AGAINST_WALLS)
     share = 0.55 if spacious else 1.0
     middle = (share * bounds[0], share * bounds[1], share * bounds[2], share * bounds[3])
-    _fill_middle(b, ground, middle, int(crowd * 0.8 * middle[2] * middle[3] * 4))
+    fill_middle(b, ground, middle, int(crowd * 0.8 * middle[2] * middle[3] * 4))
     return Place(b.build(), bounds, ground.rectangles(), None, "room")
 
 
@@ -37,16 +37,16 @@ def corridor(rng: np.random.Generator, *, spacious: bool = False) -> Place:
     b = SceneBuilder(rng)
     bounds = (-width / 2, -depth / 2, width / 2, depth / 2)
     ground = Ground(bounds)
-    _shell(b, ground, width, depth, rng.uniform(2.3, 3.3), doors=0.6, windows=0.12)
+    shell(b, ground, width, depth, rng.uniform(2.3, 3.3), doors=0.6, windows=0.12)
     if width > 1.8:
         pieces = (*AGAINST_WALLS[1:5], bin_or_box, bin_or_box, chair)
-        _line_walls(b, ground, bounds, int(rng.uniform(0, 0.5) * depth), pieces)
+        line_walls(b, ground, bounds, int(rng.uniform(0, 0.5) * depth), pieces)
     for _ in range(int(rng.integers(0, 3))):
         _stand_person(b, ground, bounds)
     return Place(b.build(), bounds, ground.rectangles(), np.pi / 2, "corridor")
 
 
-def _shell(
+def shell(
     b: SceneBuilder,
     ground: Ground,
     width: float,
@@ -236,7 +236,7 @@ def _outdoors(b: SceneBuilder, reach: float) -> None:
                 b.put("pole", palette.wood(b), (0.3, 0.3, 3))
 
 
-def _line_walls(
+def line_walls(
     b: SceneBuilder, ground: Ground, bounds: Rectangle, tries: int, pieces: tuple[Piece, ...]
 ) -> None:
     """Put furniture with its back to a wall wherever it fits."""
@@ -257,7 +257,7 @@ def _line_walls(
         b.attempt(pieces[int(rng.integers(len(pieces)))], settle)
 
 
-def _fill_middle(b: SceneBuilder, ground: Ground, bounds: Rectangle, tries: int) -> None:
+def fill_middle(b: SceneBuilder, ground: Ground, bounds: Rectangle, tries: int) -> None:
     """Strew tables with chairs, loose furniture and people over the free floor."""
     rng = b.rng
     x0, y0, x1, y1 = bounds

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import numpy as np
@@ -33,6 +33,8 @@ GENERATORS: dict[SceneKind, Generator] = {
 }
 _SHARES: dict[SceneKind, float] = {"room": 0.42, "corridor": 0.18, "street": 0.32, "clutter": 0.08}
 _PROBE = (20, 15)
+_FAR = 80.0
+"""Metres at which the sky counts when the spread of an image is judged."""
 
 
 def make_place(seed: int, kind: str | None = None, *, spacious: bool = False) -> Place:
@@ -94,9 +96,22 @@ def camera_rotation(yaw: float, pitch: float, roll: float) -> ArrayF64:
 
 
 def draw_view(
-    place: Place, rng: np.random.Generator, width: int, height: int
+    place: Place,
+    rng: np.random.Generator,
+    width: int,
+    height: int,
+    draw_pose: Callable[[], ArrayF64] | None = None,
+    spread: float | None = None,
 ) -> tuple[CameraModel, ArrayF64]:
     """A robot's camera somewhere in a place: the best of a few tries that sees enough space.
+
+    Args:
+        place: where.
+        rng: draws everything.
+        width: pixels.
+        height: pixels.
+        draw_pose: draws the 4x4 T_world_camera of a try; None takes `random_pose`.
+        spread: ratio of far to near depth in the image that is enough; None asks for none.
 
     Returns:
         The camera, and its 4x4 T_world_camera (optical frame).
@@ -105,19 +120,25 @@ def draw_view(
     probe = camera.resized(*_PROBE)
     best: tuple[float, ArrayF64] | None = None
     for _ in range(6):
-        pose = _draw_pose(place, rng)
+        pose = random_pose(place, rng) if draw_pose is None else draw_pose()
         depth = _probe(place, probe, pose)
         near = float(np.percentile(depth, 3))
         score = min(near, 0.35) / 0.35 + min(float(np.median(depth)), 1.2) / 1.2
+        enough = 1.95
+        if spread is not None:
+            far = float(np.percentile(np.minimum(depth, _FAR), 97))
+            score += min(float(np.log(far / max(near, 1e-3)) / np.log(spread)), 1.0)
+            enough += 1.0
         if best is None or score > best[0]:
             best = (score, pose)
-        if score > 1.95:
+        if score > enough:
             break
     assert best is not None
     return camera, best[1]
 
 
-def _draw_pose(place: Place, rng: np.random.Generator) -> ArrayF64:
+def random_pose(place: Place, rng: np.random.Generator) -> ArrayF64:
+    """4x4 T_world_camera of a robot's camera somewhere on the ground of a place."""
     if len(place.obstacles) and place.kind in ("room", "corridor") and rng.random() < 0.4:
         return _look_at_furniture(place, rng)
     x0, y0, x1, y1 = place.bounds
@@ -135,7 +156,7 @@ def _draw_pose(place: Place, rng: np.random.Generator) -> ArrayF64:
         pitch *= 0.5
     elif elevation < 0.4:  # from down there, robots look ahead or up
         pitch = abs(pitch) * float(rng.choice([-0.4, 1.0]))
-    return _pose(x[k], y[k], elevation, yaw, pitch, rng)
+    return pose_at(x[k], y[k], elevation, yaw, pitch, rng)
 
 
 def _look_at_furniture(place: Place, rng: np.random.Generator) -> ArrayF64:
@@ -152,12 +173,13 @@ def _look_at_furniture(place: Place, rng: np.random.Generator) -> ArrayF64:
     yaw = float(np.arctan2(target[1] - y[k], target[0] - x[k])) + rng.normal(0, 0.2)
     away_now = float(np.hypot(target[0] - x[k], target[1] - y[k]))
     pitch = float(np.arctan2(target[2] - elevation, away_now)) + rng.normal(0, 0.12)
-    return _pose(x[k], y[k], elevation, yaw, max(pitch, -1.1), rng)
+    return pose_at(x[k], y[k], elevation, yaw, max(pitch, -1.1), rng)
 
 
-def _pose(
+def pose_at(
     x: float, y: float, z: float, yaw: float, pitch: float, rng: np.random.Generator
 ) -> ArrayF64:
+    """4x4 T_world_camera of a camera in metres and radians, rolled a little and sometimes more."""
     roll = rng.normal(0, 0.03) if rng.random() < 0.7 else rng.normal(0, 0.15)
     pose = np.eye(4)
     pose[:3, :3] = camera_rotation(yaw, pitch, roll)

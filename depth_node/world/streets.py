@@ -18,8 +18,14 @@ REACH = 110.0
 _STRIP = 5.0
 
 
-def street(rng: np.random.Generator, *, spacious: bool = False) -> Place:
-    """A town street, a suburban or country road or a yard; a spacious one has less traffic."""
+def street(rng: np.random.Generator, *, spacious: bool = False, lined: bool = False) -> Place:
+    """A town street, a suburban or country road or a yard.
+
+    Args:
+        rng: draws everything.
+        spacious: with less traffic.
+        lined: with a row of trees and one of parked cars on either side, which otherwise are drawn.
+    """
     b = SceneBuilder(rng)
     lane = rng.uniform(2.8, 3.7)
     half_road = lane * float(rng.choice([0.7, 1, 1, 1.5, 2]))
@@ -37,7 +43,7 @@ def street(rng: np.random.Generator, *, spacious: bool = False) -> Place:
     for side in (-1, 1):
         edge = side * (half_road + verge)
         _buildings(b, side, abs(edge), style)
-        _line(b, ground, side, half_road, verge, style)
+        _line(b, ground, side, half_road, verge, style, lined)
     _traffic(b, ground, half_road, lane, 0.5 if spacious else 2.0)
     for _ in range(rng.poisson(3)):
         x, y = rng.uniform(-25, 40), rng.uniform(bounds[1], bounds[3])
@@ -250,13 +256,19 @@ def _fence(b: SceneBuilder, y: float) -> None:
 
 
 def _line(
-    b: SceneBuilder, ground: Ground, side: int, half_road: float, verge: float, style: str
+    b: SceneBuilder,
+    ground: Ground,
+    side: int,
+    half_road: float,
+    verge: float,
+    style: str,
+    lined: bool,
 ) -> None:
     """What stands along one side: trees, lamps, signs, parked cars, bicycles, benches."""
     rng = b.rng
     facing = 0.0 if side > 0 else np.pi
     rows: list[tuple[roadside.Thing, float, float, tuple[float, float]]] = []
-    if rng.random() < 0.6:
+    if lined or rng.random() < 0.6:
         rows.append((roadside.tree, rng.uniform(6, 15), rng.uniform(0.6, 1.4), (0.6, 0.6)))
     rows.append((roadside.lamp_post, rng.uniform(18, 35), 0.5, (0.3, 0.3)))
     rows.append((roadside.sign, rng.uniform(15, 50), 0.4, (0.3, 0.3)))
@@ -264,7 +276,7 @@ def _line(
         rows.append((roadside.street_furniture, rng.uniform(8, 30), verge - 0.5, (1.6, 0.6)))
         rows.append((roadside.bicycle, rng.uniform(10, 50), verge - 0.6, (1.8, 0.6)))
     rows.append((roadside.bush, rng.uniform(6, 30), verge - 0.6, (1.5, 1.5)))
-    if rng.random() < (0.65 if half_road > 4 else 0.4):
+    if lined or rng.random() < (0.65 if half_road > 4 else 0.4):
         rows.append((roadside.car, rng.uniform(5.2, 9), -1.0, (4.6, 2.0)))
     for thing, pitch, inset, (length, depth) in rows:
         y = side * (half_road + inset)

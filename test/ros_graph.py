@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 import rclpy
 from rclpy.context import Context
-from rclpy.executors import SingleThreadedExecutor
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from ros_process import Process
@@ -36,6 +37,7 @@ class Graph:
         self.domain = domain
         self.drivers: list[CameraDriver] = []
         self._programs: list[Process] = []
+        self._closing = False
         self._context = Context()
         rclpy.init(context=self._context, domain_id=domain, args=[])
         self.node = rclpy.create_node("observer", context=self._context)
@@ -45,8 +47,25 @@ class Graph:
         self._thread.start()
 
     def _spin(self) -> None:
-        with contextlib.suppress(Exception):  # the executor complains when it is shut down
-            self._executor.spin()
+        while not self._closing:
+            try:
+                self._executor.spin()
+            except ExternalShutdownException:
+                return
+            except (
+                Exception
+            ):  # one message less is better than an observer that is deaf from now on
+                traceback.print_exc()
+
+    def destroy(self, destroy: Callable[[Any], object], entity: Any) -> None:
+        """Destroy a subscription or client of this node, between two looks of the executor.
+
+        rclpy's executor may raise when its entities are destroyed on another thread meanwhile.
+        """
+        done = threading.Event()
+        task = self._executor.create_task(destroy, entity)
+        task.add_done_callback(lambda _: done.set())
+        assert done.wait(10.0), self.explain("the observer itself hangs")
 
     def close(self) -> None:
         """End all programs and drivers and leave the domain."""
@@ -54,6 +73,7 @@ class Graph:
             driver.close()
         for program in self._programs:
             program.end()
+        self._closing = True
         self._executor.shutdown()
         self._thread.join(timeout=2.0)
         self.node.destroy_node()
@@ -122,7 +142,7 @@ class Graph:
             assert answered, self.explain(f"{service} did not answer within {timeout} s")
             return future.result()
         finally:
-            self.node.destroy_client(client)
+            self.destroy(self.node.destroy_client, client)
 
     def change_state(self, transition: int, timeout: float = 20.0) -> bool:
         """Ask the depth node for a lifecycle transition."""
@@ -217,7 +237,7 @@ class Collector:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._graph.node.destroy_subscription(self._subscription)
+        self._graph.destroy(self._graph.node.destroy_subscription, self._subscription)
 
     def _add(self, msg: Any) -> None:
         now = time.time_ns()

@@ -130,7 +130,7 @@ def test_a_camera_info_of_another_size_an_old_stamp_and_a_deaf_subscriber_are_na
     qos = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
     deaf = graph.node.create_subscription(PointCloud2, "/points", lambda _: None, qos)
     report = examine()
-    graph.node.destroy_subscription(deaf)
+    graph.destroy(graph.node.destroy_subscription, deaf)
     assert report.code == 1
     report.find("error", INFO, "but the image is 320x240")
     report.find("warn", IMAGE, "60.0 s behind this machine's clock")

@@ -112,7 +112,7 @@ def test_parameters_may_change_at_100_hz(graph: Graph, camera: CameraDriver) -> 
             assert news.wait_for(lambda: len(answers) == 600, 30.0), len(answers)
         assert all(answers)
         assert len(images.messages) > 45  # of 90 in these three seconds
-    graph.node.destroy_client(client)
+    graph.destroy(graph.node.destroy_client, client)
     graph.set_parameters(points__stride=1, depth__max_m=50.0)
     settle(graph)
 

@@ -127,22 +127,51 @@ class Graph:
         return Collector(self, kind, topic, QoSProfile(depth=depth, reliability=reliability))
 
     def call(self, kind: type[Any], service: str, request: Any, timeout: float = 20.0) -> Any:
-        """Call a service and wait for its answer."""
+        """Call a service of a lifecycle node and wait for its answer."""
+        deadline = time.monotonic() + timeout
         client = self.node.create_client(kind, service)
         try:
-            deadline = time.monotonic() + timeout
             while not client.wait_for_service(LOOK_PERIOD_S):
                 self.assert_nothing_failed()
                 late = time.monotonic() >= deadline
                 assert not late, self.explain(f"no service {service} within {timeout} s")
-            done = threading.Event()
-            future = client.call_async(request)
-            future.add_done_callback(lambda _: done.set())
-            answered = done.wait(timeout)
-            assert answered, self.explain(f"{service} did not answer within {timeout} s")
+            self._state_of(service.rpartition("/")[0], deadline)
+            future = self._answer(client, request, timeout)
+            assert future.done(), self.explain(f"{service} did not answer within {timeout} s")
             return future.result()
         finally:
             self.destroy(self.node.destroy_client, client)
+
+    def _state_of(self, node: str, deadline: float) -> str:
+        """The state of a node that has discovered all clients that were made here so far.
+
+        A node gives up on an answer when it has not discovered the client's side within 0.1 s
+        (rmw_fastrtps), which happens where it has just started. Who asks for the state may ask
+        again; and as clients are announced in their order, the node then knows the older ones too.
+        """
+        from lifecycle_msgs.srv import GetState
+
+        client = self.node.create_client(GetState, f"{node}/get_state")
+        try:
+            while True:
+                if client.wait_for_service(LOOK_PERIOD_S):
+                    answer = self._answer(client, GetState.Request(), 1.0)
+                    if answer.done():
+                        return str(answer.result().current_state.label)
+                self.assert_nothing_failed()
+                late = time.monotonic() >= deadline
+                assert not late, self.explain(f"{node} does not tell its state")
+        finally:
+            self.destroy(self.node.destroy_client, client)
+
+    @staticmethod
+    def _answer(client: Any, request: Any, timeout: float) -> Any:
+        """The future of an answer, done unless it has not come in time."""
+        arrived = threading.Event()
+        future = client.call_async(request)
+        future.add_done_callback(lambda _: arrived.set())
+        arrived.wait(timeout)
+        return future
 
     def change_state(self, transition: int, timeout: float = 20.0) -> bool:
         """Ask the depth node for a lifecycle transition."""
@@ -164,10 +193,7 @@ class Graph:
 
     def state(self) -> str:
         """The lifecycle state of the depth node."""
-        from lifecycle_msgs.srv import GetState
-
-        answer = self.call(GetState, "/depth_node/get_state", GetState.Request())
-        return str(answer.current_state.label)
+        return self._state_of("/depth_node", time.monotonic() + 20.0)
 
     def set_parameters(self, **values: object) -> list[Any]:
         """Set parameters of the depth node, given as `a__b=c`: one result each."""

@@ -13,7 +13,7 @@ import pytest
 
 from depth_node.cli import main
 from depth_node.network.errors import ModelError
-from depth_node.network.frames import read_frames
+from depth_node.network.frames import read_frames, spread
 
 FRAMES = 12
 needs_messages = pytest.mark.skipif(
@@ -35,12 +35,23 @@ def numbers(images: list[np.ndarray]) -> list[int]:
     return [int(image[0, 0, 0]) for image in images]
 
 
-@pytest.mark.parametrize(("count", "wanted"), [(4, [0, 3, 6, 9]), (50, list(range(FRAMES)))])
-def test_a_folder_is_read_at_even_distances(tmp_path, count, wanted):
+def test_a_folder_is_read_to_its_end(tmp_path):
     for number in range(FRAMES):
         bgr = cv2.cvtColor(picture(number), cv2.COLOR_RGB2BGR)
         cv2.imwrite(str(tmp_path / f"{number}.png"), bgr)
-    assert numbers(read_frames(str(tmp_path), count)) == wanted
+    assert numbers(read_frames(str(tmp_path), 50)) == list(range(FRAMES))
+    assert numbers(read_frames(str(tmp_path), 6)) == [0, 2, 4, 6, 8, 10]
+
+
+@pytest.mark.parametrize("length", [1, 7, 64, 100, 1000])
+def test_frames_are_spread_over_recordings_of_any_length(length):
+    count = 8
+    chosen = spread(iter(range(length)), count)
+    assert len(chosen) == min(count, length)
+    assert chosen[0] == 0
+    steps = np.diff([*chosen, length])
+    assert steps.min() >= 1
+    assert steps.max() <= 2 * length / len(chosen) + 1
 
 
 def write_bag(folder: Path, storage: str, topics: dict[str, str]) -> Path:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from depth_node.cameras.base import CameraError
 from depth_node.cameras.folder import ImageFolder
+from depth_node.cameras.playback import Recording
 from depth_node.cameras.video import VideoFile
 from depth_node.network.errors import ModelError
 from depth_node.types import ImageU8
@@ -52,15 +54,35 @@ def _recorded(source: str, count: int) -> list[ImageU8]:
         return bag_frames(Path(bag).expanduser(), topic, count)
     recording = VideoFile(path) if path.suffix.lower() in _VIDEOS else ImageFolder(path)
     try:
-        images = []
-        while (image := recording.next_image()) is not None:
-            images.append(image)
+        images = spread(_images(recording), count)
     finally:
         recording.close()
     if not images:
         raise CameraError("it holds no image that can be decoded")
-    step = max(1, len(images) // count)
-    return images[::step][:count]
+    return images
+
+
+def _images(recording: Recording) -> Iterator[ImageU8]:
+    while (image := recording.next_image()) is not None:
+        yield image
+
+
+def spread(recording: Iterable[ImageU8], count: int) -> list[ImageU8]:
+    """About evenly spaced images of a recording of unknown length, of which few are held at once.
+
+    Args:
+        recording: its images, one after another.
+        count: how many are wanted; twice as many are held.
+    """
+    images: list[ImageU8] = []
+    step = 1
+    for number, image in enumerate(recording):
+        if number % step == 0:
+            images.append(image)
+        if len(images) == 2 * count:
+            del images[1::2]
+            step *= 2
+    return [images[len(images) * i // count] for i in range(count)] if images[count:] else images
 
 
 def _is_bag(path: Path) -> bool:

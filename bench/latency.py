@@ -1,7 +1,8 @@
 """Age of the depth image when a subscriber in another process has it, and where the time goes.
 
-For each image size, with a camera that publishes a topic and with one that the node opens itself
-(a motion-JPEG file, stamped when an image is due): percentiles of the time from stamp to
+For each image size, with a camera that publishes a topic, the same with a LiDAR of 20,000 points as
+the source of scale (else it is a constant), and with a camera that the node opens itself (a
+motion-JPEG file, stamped when an image is due): percentiles of the time from stamp to
 subscriber, and the median time of every stage on the way. What the stages leave over is the way
 from the node to the subscriber, with its deserialisation. `--plot FILE` draws it.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +54,7 @@ def measure(scene: Scene, seconds: float) -> dict[str, Any]:
     return {
         "image": f"{scene.width}x{scene.height}",
         "camera": "built in" if scene.video else "topic",
+        "scale": "LiDAR" if scene.lidar else "constant",
         "p50_ms": p50,
         "p99_ms": p99,
         "p99_beyond_network_ms": round(p99 - network_p99, 2),
@@ -73,7 +76,7 @@ def plot(runs: list[dict[str, Any]], path: Path) -> None:
     from matplotlib import pyplot as plt
 
     figure, axes = plt.subplots(figsize=(9, 1.2 + 0.7 * len(runs)), layout="constrained")
-    labels = [f"{run['image']}\n{run['camera']}" for run in runs]
+    labels = [f"{run['image']}\n{run['camera']}, {run['scale']} scale" for run in runs]
     colours = plt.get_cmap("tab20")
     left = np.zeros(len(runs))
     for index, stage in enumerate((*STAGES, ONWARD)):
@@ -109,9 +112,9 @@ def main() -> None:
         for width, height in (SIZES[name] for name in args.image or SIZES):
             video = Path(folder) / f"{width}.avi"
             write_video(video, width, height, args.rate)
-            for source in ("", str(video)):
+            topic = Scene(width, height, args.rate, args.network)
+            for scene in (topic, replace(topic, lidar=True), replace(topic, video=str(video))):
                 with private_domain():
-                    scene = Scene(width, height, args.rate, args.network, source)
                     runs.append(measure(scene, args.seconds))
     if args.plot:
         plot(runs, args.plot)

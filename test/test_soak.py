@@ -54,12 +54,15 @@ def test_a_soak_at_30_hz_with_lidar_neither_grows_nor_slows_nor_loses_count(
 def test_latency_is_divided_into_stages_that_add_up(repo_root: Path, tmp_path: Path) -> None:
     plot = tmp_path / "latency.png"
     short = ("--seconds", "2", "--image", "640x480", "--network", "instant", "--plot", str(plot))
-    runs = {run["camera"]: run for run in bench(repo_root, "latency", *short)["runs"]}
-    assert set(runs) == {"topic", "built in"}
+    done = bench(repo_root, "latency", *short)["runs"]
+    runs = {(run["camera"], run["scale"]): run for run in done}
+    assert set(runs) == {("topic", "constant"), ("topic", "LiDAR"), ("built in", "constant")}
     for run in runs.values():
         assert run["frames"] > 20
         assert 0.0 < run["p50_ms"] <= run["p99_ms"]
         assert sum(run["share_percent"].values()) == pytest.approx(100.0, abs=25.0)
     # A camera of the node's own has no transport to the node.
-    assert runs["built in"]["stages_p50_ms"]["transport"] < 1.0
+    assert runs["built in", "constant"]["stages_p50_ms"]["transport"] < 1.0
+    # A scale that is measured takes its time.
+    assert runs["topic", "LiDAR"]["stages_p50_ms"]["scale"] > 0.2
     assert plot.stat().st_size > 10_000

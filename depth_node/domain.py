@@ -20,9 +20,9 @@ _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where Fast DDS keeps its ports
 _FIRST_PORT, _PORTS_A_DOMAIN = 7400, 250  # RTPS 2.3, 9.6.1.1
 # Fast DDS 3 (Kilted) and 2 (Jazzy) name their files differently: a port that processes read from,
 # or the segment of one process; locks (exclusive, shared) and a mutex stand beside them.
-_PORT = re.compile(r"(fastdds|fastrtps)_port(\d+)")
-_SEGMENT = re.compile(r"(fastdds|fastrtps)_[0-9a-f]{16}")
-_START_S = 5.0  # a process that has just made its file may not have locked it yet
+_PORT = re.compile(r"((?:fastdds|fastrtps)_port(\d+))(?:_el|_sl)?")
+_SEGMENT = re.compile(r"((?:fastdds|fastrtps)_[0-9a-f]{16})(?:_el)?")
+_START_S = 5.0  # a process that has just made its segment may not have locked it yet
 
 
 @contextlib.contextmanager
@@ -79,17 +79,19 @@ def _remove_what_the_dead_left(domain: int) -> None:
     """
     if not _SHARED_MEMORY.is_dir():
         return
-    for path in _SHARED_MEMORY.iterdir():
-        port = _PORT.fullmatch(path.name)
-        if not (_SEGMENT.fullmatch(path.name) or (port and _domain_of(port) == domain)):
+    for path in list(_SHARED_MEMORY.iterdir()):
+        port, segment = _PORT.fullmatch(path.name), _SEGMENT.fullmatch(path.name)
+        found = segment or (port if port and _domain_of(port) == domain else None)
+        if found is None:
             continue
-        locks = [path.with_name(path.name + ending) for ending in ("_el", "_sl")]
+        name = found[1]
+        locks = [_SHARED_MEMORY / f"{name}_el", _SHARED_MEMORY / f"{name}_sl"]
         with contextlib.suppress(FileNotFoundError, PermissionError):  # another's, or gone by now
-            if time.time() - path.stat().st_ctime < _START_S or any(map(_is_held, locks)):
+            young = segment and time.time() - path.stat().st_ctime < _START_S
+            if young or any(map(_is_held, locks)):
                 continue
-            path.unlink()
-            for leftover in (*locks, path.with_name(f"sem.{path.name}_mutex")):
-                leftover.unlink(missing_ok=True)
+            for leftover in (name, f"{name}_el", f"{name}_sl", f"sem.{name}_mutex"):
+                (_SHARED_MEMORY / leftover).unlink(missing_ok=True)
 
 
 def _is_held(lock: Path) -> bool:

@@ -45,20 +45,32 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-@pytest.mark.parametrize("name", ["fastdds_port{}", "fastrtps_port{}", "fastdds_" + "0a" * 8])
-def test_what_a_killed_process_left_in_shared_memory_is_removed(
-    shared_memory: Path, monkeypatch: pytest.MonkeyPatch, name: str
+@pytest.mark.parametrize("library", ["fastdds", "fastrtps"])
+def test_ports_that_killed_processes_left_on_the_domain_are_removed(
+    shared_memory: Path, library: str
 ) -> None:
-    other = "fastdds_port7001"  # no domain's own
+    others = [f"{library}_port7001", "another_program"]  # 7001 is no domain's own
     with private_domain() as domain:
-        name = name.format(7400 + 250 * domain + 13)
-        for left in (name, f"{name}_el", f"sem.{name}_mutex", other):
-            (shared_memory / left).touch()
+        dead, lock_only = (f"{library}_port{7400 + 250 * domain + end}" for end in (11, 13))
+        left = [dead, f"{dead}_el", f"sem.{dead}_mutex", f"{lock_only}_el"]
+        for name in (*left, *others):
+            (shared_memory / name).touch()
         with private_domain():
             pass
-        assert len(names(shared_memory)) == 4  # too young to tell
+        assert names(shared_memory) == sorted((*left, *others))
+    assert names(shared_memory) == sorted(others)
+
+
+def test_segments_of_killed_processes_are_removed_once_they_are_no_newcomers(
+    shared_memory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    segment = "fastdds_" + "0a" * 8
+    (shared_memory / segment).touch()
+    (shared_memory / f"{segment}_el").touch()
+    with private_domain():
+        assert names(shared_memory) == [segment, f"{segment}_el"]
         later(monkeypatch, 60.0)
-    assert names(shared_memory) == [other]
+    assert names(shared_memory) == []
 
 
 def test_shared_memory_of_a_living_process_stays(

@@ -37,6 +37,7 @@ _FEW_POINTS = 8
 _BANDS = 12  # of the thumbnail's rows
 _GATE_LOG = 1.5  # a point farther than this (in log) from the global fit is on another surface
 _FADE_PER_S = 0.05  # of a held local correction in a still scene
+_STILL = 0.01  # relative change of the carried disparity up to which the last field is a start
 _FADE_BY_MOTION = 25.0  # more, per second and per relative change of the carried disparity
 
 
@@ -302,7 +303,8 @@ class MetricScaleEstimator:
         half = np.float32(0.5)
         x = (samples.x[kept] + half) * np.float32(columns / width) - half
         y = (samples.y[kept] + half) * np.float32(rows / height) - half
-        correction = correct(grids, x, y, residual[kept], self._correction)
+        start = self._correction if self._change < _STILL else None
+        correction = correct(grids, x, y, residual[kept], start)
         used[kept] = correction.used
         self._counts = samples.counts(used)
         return correction

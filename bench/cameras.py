@@ -10,7 +10,6 @@ once more frame by frame.
 from __future__ import annotations
 
 import argparse
-import array
 import contextlib
 import dataclasses
 import json
@@ -25,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from live import picture
+from live import arrival, camera_messages
 from machine import describe_machine, print_result
 
 from depth_node.domain import private_domain
@@ -106,11 +105,7 @@ def run_cameras(load: Load) -> None:
         )
         for name in load.names
     ]
-    image = Image(width=WIDTH, height=HEIGHT, encoding="rgb8", step=3 * WIDTH)
-    image.data = array.array("B", picture(WIDTH, HEIGHT).tobytes())
-    info = CameraInfo(width=WIDTH, height=HEIGHT)
-    info.k = [500.0, 0.0, WIDTH / 2, 0.0, 500.0, HEIGHT / 2, 0.0, 0.0, 1.0]
-    image.header.frame_id = info.header.frame_id = "camera_optical_frame"
+    image, info = camera_messages(WIDTH, HEIGHT)
     due = time.monotonic()
     while True:
         for images, infos in publishers:
@@ -174,12 +169,7 @@ class Observer:
 
     def _adder(self, name: str) -> Any:
         images = self.seen[name]
-
-        def add(msg: Any) -> None:
-            stamp_ns = msg.header.stamp.sec * 1_000_000_000 + msg.header.stamp.nanosec
-            images.append((time.monotonic(), 1e-6 * (time.time_ns() - stamp_ns)))
-
-        return add
+        return lambda msg: images.append(arrival(msg))
 
     def _on_report(self, msg: Any) -> None:
         name = msg.status[0].name.partition("/")[0]

@@ -25,5 +25,4 @@ class InstantEngine:
 
 def replace_network(answer: ArrayF32) -> None:
     """Make the node of this process load the constant instead of a network."""
-    # The one seam: mypy does not know that a test double may stand in for the function.
-    depth_node.ros.node.load_engine = lambda *_: InstantEngine(answer)  # type: ignore[assignment]
+    depth_node.ros.node.load_engine = lambda *_: InstantEngine(answer)

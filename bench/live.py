@@ -68,6 +68,25 @@ def write_video(path: Path, width: int, height: int, rate_hz: float) -> None:
     writer.release()
 
 
+def camera_messages(width: int, height: int) -> Any:
+    """An Image of the picture and its CameraInfo, to be stamped."""
+    from sensor_msgs.msg import CameraInfo, Image
+
+    image = Image(width=width, height=height, encoding="rgb8", step=3 * width)
+    image.data = array.array("B", picture(width, height).tobytes())
+    info = CameraInfo(width=width, height=height)
+    focal = FOCAL_WIDTHS * width
+    info.k = [focal, 0.0, width / 2, 0.0, focal, height / 2, 0.0, 0.0, 1.0]
+    image.header.frame_id = info.header.frame_id = "camera_optical_frame"
+    return image, info
+
+
+def arrival(msg: Any) -> tuple[float, float]:
+    """When a message has arrived, which is now (monotonic, seconds), and its age, milliseconds."""
+    stamp_ns = msg.header.stamp.sec * 1_000_000_000 + msg.header.stamp.nanosec
+    return time.monotonic(), 1e-6 * (time.time_ns() - stamp_ns)
+
+
 def run_camera(scene: Scene) -> None:
     """Publish one picture with its CameraInfo until a signal, then print how often."""
     import rclpy
@@ -75,17 +94,11 @@ def run_camera(scene: Scene) -> None:
     from rclpy.signals import SignalHandlerOptions
     from sensor_msgs.msg import CameraInfo, Image
 
-    width, height = scene.width, scene.height
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     node = rclpy.create_node("camera")
     images = node.create_publisher(Image, IMAGE, QoSProfile(depth=2))
     infos = node.create_publisher(CameraInfo, INFO, QoSProfile(depth=2))
-    image = Image(width=width, height=height, encoding="rgb8", step=3 * width)
-    image.data = array.array("B", picture(width, height).tobytes())
-    info = CameraInfo(width=width, height=height)
-    focal = FOCAL_WIDTHS * width
-    info.k = [focal, 0.0, width / 2, 0.0, focal, height / 2, 0.0, 0.0, 1.0]
-    image.header.frame_id = info.header.frame_id = "camera_optical_frame"
+    image, info = camera_messages(scene.width, scene.height)
     sent = 0
     with contextlib.suppress(KeyboardInterrupt):
         while not images.get_subscription_count():
@@ -255,8 +268,7 @@ class Observer:
         self._rclpy.shutdown()
 
     def _on_depth(self, msg: Any) -> None:
-        stamp_ns = msg.header.stamp.sec * 1_000_000_000 + msg.header.stamp.nanosec
-        self.depth_ms.append((time.monotonic(), 1e-6 * (time.time_ns() - stamp_ns)))
+        self.depth_ms.append(arrival(msg))
 
     def _on_cloud(self, msg: Any) -> None:
         self.clouds += 1

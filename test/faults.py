@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ros_graph import CameraDriver, Diagnosis, Graph, Process, stamp_of
+from ros_graph import CameraDriver, Collector, Diagnosis, Graph, Process, stamp_of
 from sensor_msgs.msg import Image
 from test_node_outputs import SCALE, frame
 
@@ -69,6 +69,29 @@ class OneBadFrame:
     def is_over(self, messages: list[Any]) -> bool:
         """Whether a frame after the bad one has come out."""
         return self.stamp_ns is not None and stamp_of(messages[-1]) > self.stamp_ns
+
+
+def meet_bad_frame(
+    camera: CameraDriver,
+    images: Collector,
+    make: Callable[[int], Made],
+    was_taken: Callable[[int, list[Any]], bool],
+) -> tuple[int, list[Any]]:
+    """Send one bad frame among good ones, again until the node has taken it.
+
+    A busy machine may lose a frame on its way, and a busy node may drop it for a newer one.
+
+    Returns:
+        the stamp of the frame that was taken, and all that came out until five frames later.
+    """
+    for _ in range(5):
+        bad = camera.make = OneBadFrame(make)
+        images.wait_until(bad.is_over)
+        received = images.wait(len(images.messages) + 5)
+        assert bad.stamp_ns is not None
+        if was_taken(bad.stamp_ns, received):
+            return bad.stamp_ns, received
+    raise AssertionError("the node took none of five bad frames")
 
 
 def wait_for_metres(graph: Graph, count: int = 3, timeout: float = 30.0) -> list[Any]:

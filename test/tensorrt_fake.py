@@ -38,7 +38,7 @@ def fake_tensorrt(api: dict[str, dict[str, str]], version: str, cuda: CudaRuntim
             need(name.startswith("_") or name in allowed, f"{cls.__name__} has no {name}")
             object.__setattr__(self, name, value)
 
-        cls.__setattr__ = set_attribute  # type: ignore[method-assign, assignment]
+        cls.__setattr__ = set_attribute
         return cls
 
     def enumeration(name: str) -> type:

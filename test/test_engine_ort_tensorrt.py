@@ -16,7 +16,7 @@ from depth_node.network.graph import read_graph
 from depth_node.parameters import ModelSettings
 
 onnxruntime = pytest.importorskip("onnxruntime")
-from onnx_stubs import save_stub, stub_model  # noqa: E402 - needs onnx
+from onnx_stubs import save_stub, stub_model
 
 PROVIDER = "TensorrtExecutionProvider"
 # From onnxruntime.ai, "TensorRT Execution Provider": what is used here, and what must not be.

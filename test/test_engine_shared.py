@@ -33,7 +33,8 @@ class Batching:
     name, model, device, precision = "batching", "red channel", "test", "fp32"
     batch_limit = 4
 
-    def __init__(self) -> None:
+    def __init__(self, delay_s: float = 0.0) -> None:
+        self.delay_s = delay_s
         self.runs: list[list[int]] = []
         self.closed = 0
         self.gate = threading.Event()
@@ -53,6 +54,7 @@ class Batching:
         self.closed += 1
 
     def _run(self, images: Sequence[ImageU8]) -> list[Disparity]:
+        time.sleep(self.delay_s)
         self.runs.append([int(image[0, 0, 0]) for image in images])
         self.entered.release()
         assert self.gate.wait(TIMEOUT_S)
@@ -91,7 +93,7 @@ class Cameras:
         brought = []
         for count, frame in enumerate(frames, start=1):
             brought.append(self._infer(frame))
-            wait_until(lambda count=count: len(waiting) == count)  # type: ignore[misc]
+            wait_until(lambda count=count: len(waiting) == count)
         self.engine.gate.set()
         self._first.result(TIMEOUT_S)
         return brought
@@ -166,12 +168,7 @@ def test_frames_that_wait_run_as_one_batch_and_each_camera_gets_its_own_result()
 
 
 def test_cameras_that_come_by_turns_come_together_soon() -> None:
-    class Slow(Batching):
-        def _run(self, images: Sequence[ImageU8]) -> list[Disparity]:
-            time.sleep(0.02)
-            return super()._run(images)
-
-    engine = Slow()
+    engine = Batching(delay_s=0.02)
     engine.gate.set()
     share = EnginePool().share("key", lambda: engine)
 
@@ -189,12 +186,7 @@ def test_cameras_that_come_by_turns_come_together_soon() -> None:
 
 
 def test_a_frame_that_finds_the_engine_free_does_not_wait_for_others() -> None:
-    class Slow(Batching):
-        def _run(self, images: Sequence[ImageU8]) -> list[Disparity]:
-            time.sleep(0.4)
-            return super()._run(images)
-
-    engine = Slow()
+    engine = Batching(delay_s=0.4)
     engine.gate.set()
     share = EnginePool().share("key", lambda: engine)
     share.infer(image(1))

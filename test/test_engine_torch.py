@@ -11,15 +11,15 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 pytest.importorskip("onnxruntime")
 
-from test_network_torch import METRIC, TINY, photograph, random_network  # noqa: E402
+from test_network_torch import METRIC, TINY, photograph, random_network
 
-from depth_node.engines.base import BatchEngine, EngineError  # noqa: E402
-from depth_node.engines.select import load_engine  # noqa: E402
-from depth_node.network import architecture  # noqa: E402
-from depth_node.network.adopt import add_checkpoint  # noqa: E402
-from depth_node.network.build import export_graphs  # noqa: E402
-from depth_node.network.compose import Size  # noqa: E402
-from depth_node.parameters import ModelSettings  # noqa: E402
+from depth_node.engines.base import BatchEngine, EngineError
+from depth_node.engines.select import load_engine
+from depth_node.network import architecture
+from depth_node.network.adopt import add_checkpoint
+from depth_node.network.build import export_graphs
+from depth_node.network.compose import Size
+from depth_node.parameters import ModelSettings
 
 
 @pytest.fixture(autouse=True)

@@ -23,7 +23,7 @@ from depth_node.resources import share_directory
 
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("openvino")
-from onnx_stubs import save_stub, stub_model  # noqa: E402 - needs onnx
+from onnx_stubs import save_stub, stub_model
 
 ENGINES = ("openvino", "onnxruntime")
 

@@ -184,7 +184,7 @@ def test_simulated_time_may_stand_still_start_and_jump_back() -> None:
             now_ns[0] = start_ns
             with graph.collect(Image, DEPTH) as images:
                 images.wait_until(
-                    lambda m: bool(m) and 0 <= stamp_of(m[-1]) - start_ns < HOUR_NS  # noqa: B023
+                    lambda m, at=start_ns: bool(m) and 0 <= stamp_of(m[-1]) - at < HOUR_NS
                 )
                 images.wait(10)
             graph.wait_until(lambda: graph.diagnostics().level == 0)

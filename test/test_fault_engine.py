@@ -16,7 +16,7 @@ from faults import (
     RAISES,
     SLOW,
     SLOW_S,
-    OneBadFrame,
+    meet_bad_frame,
     settle,
     start_node,
     with_engine_fault,
@@ -40,13 +40,16 @@ NETWORK_S = 0.2
 def test_a_frame_that_the_engine_fails_on_is_lost_counted_logged_and_alone(
     graph: Graph, node: Process, camera: CameraDriver, fault: int, reason: str, words: str
 ) -> None:
-    before = int(graph.diagnostics().values.get(f"dropped: {reason}", "0"))
+    def count() -> int:
+        return int(graph.diagnostics().values.get(f"dropped: {reason}", "0"))
+
+    before = count()
     with graph.collect(Image, DEPTH) as images:
         images.wait(3)
-        bad = camera.make = OneBadFrame(with_engine_fault(fault))
-        images.wait_until(bad.is_over)
-        received = images.wait(len(images.messages) + 5)
-    assert bad.stamp_ns not in {stamp_of(msg) for msg in received}
+        bad_ns, received = meet_bad_frame(
+            camera, images, with_engine_fault(fault), lambda *_: count() > before
+        )
+    assert bad_ns not in {stamp_of(msg) for msg in received}
     report = settle(graph)
     assert int(report.values[f"dropped: {reason}"]) == before + 1
     assert words in node.output
@@ -87,18 +90,20 @@ def test_a_frame_that_takes_a_hundred_times_as_long_delays_no_other(
 ) -> None:
     with graph.collect(Image, DEPTH) as images:
         images.wait(3)
-        bad = camera.make = OneBadFrame(with_engine_fault(SLOW))
-        images.wait_until(bad.is_over)
-        received = images.wait(len(images.messages) + 5)
+        bad_ns, received = meet_bad_frame(
+            camera,
+            images,
+            with_engine_fault(SLOW),
+            lambda stamp_ns, messages: stamp_ns in map(stamp_of, messages),
+        )
         arrivals = images.arrivals_ns[: len(received)]
     ages_s = {
         stamp_of(msg): 1e-9 * (at - stamp_of(msg))
         for msg, at in zip(received, arrivals, strict=True)
     }
-    assert bad.stamp_ns is not None
-    assert ages_s[bad.stamp_ns] > SLOW_S
+    assert ages_s[bad_ns] > SLOW_S
     # Not one of the sixty frames that came meanwhile is served afterwards.
-    assert max(age for stamp, age in ages_s.items() if stamp > bad.stamp_ns) < 0.25 * SLOW_S
+    assert max(age for stamp, age in ages_s.items() if stamp > bad_ns) < 0.25 * SLOW_S
     report = settle(graph)
     assert int(report.values["dropped: newer frame arrived"]) > 30
 

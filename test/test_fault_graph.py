@@ -96,7 +96,7 @@ def test_parameters_may_change_at_100_hz(graph: Graph, camera: CameraDriver) -> 
 
     def answered(future: object) -> None:
         with news:
-            answers.extend(result.successful for result in future.result().results)  # type: ignore[attr-defined]
+            answers.extend(result.successful for result in future.result().results)
             news.notify_all()
 
     with graph.collect(Image, DEPTH) as images:

@@ -23,8 +23,8 @@ from depth_node.parameters import ModelSettings
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
-from onnx import parser  # noqa: E402
-from onnx_stubs import save_stub, stub_model  # noqa: E402 - needs onnx
+from onnx import parser
+from onnx_stubs import save_stub, stub_model
 
 RELATIVE = Entry("net", "Apache-2.0", "relative", "disparity", "net.pth")
 METRIC = Entry("net", "Apache-2.0", "metric", "depth", "net.pth", max_depth_m=20.0)

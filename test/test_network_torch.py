@@ -16,15 +16,15 @@ pytest.importorskip("transformers")
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
-from depth_node.network import architecture, build  # noqa: E402
-from depth_node.network.adopt import add_checkpoint  # noqa: E402
-from depth_node.network.build import export_graphs, normalised  # noqa: E402
-from depth_node.network.compose import Size, compose  # noqa: E402
-from depth_node.network.errors import ModelError  # noqa: E402
-from depth_node.network.export import export_core, load_module  # noqa: E402
-from depth_node.network.precision import to_fp16  # noqa: E402
-from depth_node.network.registry import Entry, find_entry  # noqa: E402
-from depth_node.network.weights import (  # noqa: E402
+from depth_node.network import architecture, build
+from depth_node.network.adopt import add_checkpoint
+from depth_node.network.build import export_graphs, normalised
+from depth_node.network.compose import Size, compose
+from depth_node.network.errors import ModelError
+from depth_node.network.export import export_core, load_module
+from depth_node.network.precision import to_fp16
+from depth_node.network.registry import Entry, find_entry
+from depth_node.network.weights import (
     load_weights,
     read_checkpoint,
     to_transformers_names,

@@ -16,12 +16,12 @@ pytest.importorskip("transformers")
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
-from depth_node.network import architecture, large  # noqa: E402
-from depth_node.network.build import normalised  # noqa: E402
-from depth_node.network.compose import Size, compose  # noqa: E402
-from depth_node.network.errors import ModelError  # noqa: E402
-from depth_node.network.export import export_core  # noqa: E402
-from depth_node.network.registry import Entry, find_entry  # noqa: E402
+from depth_node.network import architecture, large
+from depth_node.network.build import normalised
+from depth_node.network.compose import Size, compose
+from depth_node.network.errors import ModelError
+from depth_node.network.export import export_core
+from depth_node.network.registry import Entry, find_entry
 
 NARROW = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 2}
 NECK = {"neck_hidden_sizes": [8, 16, 16, 16], "fusion_hidden_size": 16}

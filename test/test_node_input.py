@@ -178,7 +178,7 @@ def test_a_frame_that_is_not_optical_is_a_warning(
     graph: Graph, camera: Callable[..., CameraDriver]
 ) -> None:
     def make(stamp_ns: int) -> Made:
-        return tuple(stamped(msg, stamp_ns, "camera_link") for msg in frame(stamp_ns))  # type: ignore[return-value]
+        return tuple(stamped(msg, stamp_ns, "camera_link") for msg in frame(stamp_ns))
 
     camera(make)
     with graph.collect(Image, "/depth/image_rect") as images:

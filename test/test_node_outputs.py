@@ -68,7 +68,7 @@ def graph() -> Iterator[Graph]:
             scale__source="fixed", scale__fixed_scale=SCALE,
         )  # fmt: skip
         driver = CameraDriver(made, frame)
-        made.driver = driver  # type: ignore[attr-defined]
+        made.driver = driver
         yield made
         driver.close()
 
@@ -87,7 +87,7 @@ def received(graph: Graph) -> dict[str, list[Any]]:
 def test_every_output_copies_stamp_and_frame_of_its_image(
     graph: Graph, received: dict[str, list[Any]]
 ) -> None:
-    sent = set(graph.driver.sent)  # type: ignore[attr-defined]
+    sent = set(graph.driver.sent)
     for topic, messages in received.items():
         assert {msg.header.frame_id for msg in messages} == {"camera_optical_frame"}, topic
         assert {stamp_of(msg) for msg in messages} <= sent, topic

@@ -82,7 +82,7 @@ class Bench:
         self.metrics, self.health = Metrics(), Health()
         self.pipeline = Pipeline(
             engine=self.engine,
-            estimator=estimator or FixedScale(0.01, 0.0),  # type: ignore[arg-type]
+            estimator=estimator or FixedScale(0.01, 0.0),
             sink=self.sink,
             settings=Settings(),
             metrics=self.metrics,

@@ -19,7 +19,7 @@ def corrected(count: int, seed: int = 0, spoil: float = 0.0):
     """(relative error of depth, relative sigma, correction) below the sky."""
     values = bent_disparity()
     given = points(count, seed)
-    grids = build_grids(values, SCALE, SHIFT, 1 / 300, count)
+    grids = build_grids(values, SCALE, SHIFT, count)
     residual = np.log(1 / given.depth) - sample(grids.fine, given.u, given.v)
     rng = np.random.default_rng(seed)
     wrong = rng.random(count) < spoil
@@ -59,7 +59,7 @@ def test_sigma_grows_away_from_the_points():
     given = points(4000)
     left = given.u < 100
     values = bent_disparity()
-    grids = build_grids(values, SCALE, SHIFT, 1 / 300)
+    grids = build_grids(values, SCALE, SHIFT)
     residual = np.log(1 / given.depth) - sample(grids.fine, given.u, given.v)
     found = correct(grids, given.u[left], given.v[left], residual[left])
     assert np.median(found.log_sigma[180:, 250:]) > 2 * np.median(found.log_sigma[180:, :90])
@@ -140,7 +140,7 @@ def test_guided_enlargement_keeps_what_is_linear_in_the_guide():
 
 def test_the_frame_before_spares_the_search_but_not_the_result():
     values = bent_disparity()
-    grids = build_grids(values, SCALE, SHIFT, 1 / 300)
+    grids = build_grids(values, SCALE, SHIFT)
     first, other = points(300, seed=1), points(300, seed=2)
 
     def log_residual(given):

@@ -256,5 +256,5 @@ def test_errors_of_tf2_ros_keep_their_reason(error: Exception, fault: Fault) -> 
         ExtrapolationException=OutOfTime,
     )
     with pytest.raises(TransformError, match="camera") as caught:
-        Tf2Transforms(None, module).lookup("/camera", "lidar", 10 * S)  # type: ignore[arg-type]
+        Tf2Transforms(None, module).lookup("/camera", "lidar", 10 * S)
     assert caught.value.fault is fault

@@ -36,7 +36,7 @@ def graph() -> Iterator[Graph]:
             env={"DIAGNOSTICS_PERIOD_S": "0.2"},
             depth__remove_edges=False,
         )  # fmt: skip
-        made.camera = CameraDriver(made, scene.frame, rate_hz=20.0)  # type: ignore[attr-defined]
+        made.camera = CameraDriver(made, scene.frame, rate_hz=20.0)
         yield made
 
 
@@ -49,9 +49,9 @@ def node(graph: Graph) -> Iterator[Graph]:
     report.assert_accounts_balance()
     assert "dropped: internal error" not in report.values
     for driver in list(graph.drivers):
-        if driver is not graph.camera:  # type: ignore[attr-defined]
+        if driver is not graph.camera:
             driver.close()
-    graph.camera.make = scene.frame  # type: ignore[attr-defined]
+    graph.camera.make = scene.frame
     off = {f"{sensor}__enabled": False for sensor in SENSORS}
     graph.set_parameters(
         **off, scale__publish_when_not_metric="held", scale__hold_s=3.0, scale__max_age_s=0.15
@@ -254,7 +254,7 @@ def test_a_sparse_depth_image_makes_depth_metric(node: Graph, encoding: str) -> 
 
 def test_the_cameras_height_over_level_ground_makes_depth_metric(node: Graph) -> None:
     values, truth = scene.ground(height=1.2, pitch=0.15)
-    node.camera.make = lambda stamp: scene.frame(stamp, values)  # type: ignore[attr-defined]
+    node.camera.make = lambda stamp: scene.frame(stamp, values)
     publish(node, "/imu/data", lambda stamp: scene.imu(stamp, 0.15), 100.0)
     enable(node, "ground", height_m=1.2, direction="imu", imu_extrinsics=IDENTITY)
     depth = depth_while_metric(node)
@@ -266,7 +266,7 @@ def test_the_cameras_height_over_level_ground_makes_depth_metric(node: Graph) ->
 
 def test_ground_without_imu_messages_is_not_used_and_says_so(node: Graph) -> None:
     values, _ = scene.ground(height=1.2, pitch=0.15)
-    node.camera.make = lambda stamp: scene.frame(stamp, values)  # type: ignore[attr-defined]
+    node.camera.make = lambda stamp: scene.frame(stamp, values)
     enable(node, "ground", height_m=1.2, direction="imu", imu_extrinsics=IDENTITY)
     node.wait_for_problem("no IMU message on /imu/data")
     wait_for_state(node, "relative")

@@ -13,7 +13,7 @@ import yaml
 pytest.importorskip("rclpy")
 
 from diagnostic_msgs.msg import DiagnosticArray
-from faults import RAISES, OneBadFrame, with_engine_fault
+from faults import RAISES, meet_bad_frame, with_engine_fault
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.srv import SetParameters
@@ -198,9 +198,13 @@ def test_a_frame_that_the_engine_fails_on_is_lost_to_its_camera_alone(
 ) -> None:
     with graph.collect(Image, "/front/depth/image_rect") as images:
         images.wait(3)
-        bad = front.make = OneBadFrame(with_engine_fault(RAISES))
-        received = images.wait_until(bad.is_over)
-    assert bad.stamp_ns not in {stamp_of(msg) for msg in received}
+        bad_ns, received = meet_bad_frame(
+            front,
+            images,
+            with_engine_fault(RAISES),
+            lambda *_: "dropped: internal error" in diagnosis(graph, "front").values,
+        )
+    assert bad_ns not in {stamp_of(msg) for msg in received}
     report = diagnosis(graph, "front", lambda r: r.values.get("dropped: internal error") == "1")
     report.assert_accounts_balance()
     assert "[front.depth_node]: a frame failed" in node.output

@@ -13,16 +13,16 @@ import pytest
 pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
-import tensorrt_fake as fake  # noqa: E402
-from cuda_fake import CudaRuntime  # noqa: E402
-from onnx_stubs import save_stub, stub_model  # noqa: E402
+import tensorrt_fake as fake
+from cuda_fake import CudaRuntime
+from onnx_stubs import save_stub, stub_model
 
-from depth_node.engines import tensorrt, tensorrt_build  # noqa: E402
-from depth_node.engines.base import EngineError, EngineUnavailable  # noqa: E402
-from depth_node.engines.cache import EngineCache  # noqa: E402
-from depth_node.engines.select import load_engine  # noqa: E402
-from depth_node.network.graph import read_graph  # noqa: E402
-from depth_node.parameters import ModelSettings  # noqa: E402
+from depth_node.engines import tensorrt, tensorrt_build
+from depth_node.engines.base import EngineError, EngineUnavailable
+from depth_node.engines.cache import EngineCache
+from depth_node.engines.select import load_engine
+from depth_node.network.graph import read_graph
+from depth_node.parameters import ModelSettings
 
 VERSIONS = ("10.3.0", "10.14.1", "11.4.0")
 

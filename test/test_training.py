@@ -15,10 +15,10 @@ import pytest
 torch = pytest.importorskip("torch", reason="training needs PyTorch (extra [train])")
 pytest.importorskip("onnx", reason="the export needs onnx (extra [train])")
 
-from depth_node.training import command, export, label  # noqa: E402
-from depth_node.training.data import AugmentConfig, make_batch  # noqa: E402
-from depth_node.training.frames import Frames, Mixture  # noqa: E402
-from depth_node.training.loop import (  # noqa: E402
+from depth_node.training import command, export, label
+from depth_node.training.data import AugmentConfig, make_batch
+from depth_node.training.frames import Frames, Mixture
+from depth_node.training.loop import (
     CheckpointError,
     Phase,
     RunConfig,
@@ -26,15 +26,15 @@ from depth_node.training.loop import (  # noqa: E402
     learning_rate,
     train,
 )
-from depth_node.training.network import (  # noqa: E402
+from depth_node.training.network import (
     NetworkConfig,
     Student,
     normalised,
     parameter_count,
 )
-from depth_node.training.replicas import Replicas  # noqa: E402
-from depth_node.training.shards import ShardConfig, render_shards  # noqa: E402
-from depth_node.types import Disparity  # noqa: E402
+from depth_node.training.replicas import Replicas
+from depth_node.training.shards import ShardConfig, render_shards
+from depth_node.types import Disparity
 
 TINY = NetworkConfig(
     width=64, height=64, channels=(8, 8, 16, 16, 24), blocks=(1, 1, 1), decoder=(8, 8, 8, 8, 16)

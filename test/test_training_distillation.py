@@ -13,18 +13,18 @@ from hypothesis import strategies as st
 torch = pytest.importorskip("torch", reason="training needs PyTorch (extra [train])")
 pytest.importorskip("onnx", reason="the export needs onnx (extra [train])")
 
-from depth_node.training import distillation  # noqa: E402
-from depth_node.training.alignment import (  # noqa: E402
+from depth_node.training import distillation
+from depth_node.training.alignment import (
     AlignmentConfig,
     AlignmentError,
     FrozenEncoder,
     alignment_loss,
 )
-from depth_node.training.data import AugmentConfig, make_batch  # noqa: E402
-from depth_node.training.frames import Frames, Mixture, write_shard  # noqa: E402
-from depth_node.training.loop import Phase, RunConfig, Trainer, train  # noqa: E402
-from depth_node.training.losses import LossConfig, student_loss  # noqa: E402
-from depth_node.training.network import NetworkConfig  # noqa: E402
+from depth_node.training.data import AugmentConfig, make_batch
+from depth_node.training.frames import Frames, Mixture, write_shard
+from depth_node.training.loop import Phase, RunConfig, Trainer, train
+from depth_node.training.losses import LossConfig, student_loss
+from depth_node.training.network import NetworkConfig
 
 RUN = RunConfig(
     phases=(Phase(40, 32, 32, 6),),

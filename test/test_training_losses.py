@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch", reason="training needs PyTorch (extra [train])")
 
-from depth_node.training import losses  # noqa: E402
+from depth_node.training import losses
 
 
 @given(scale=st.floats(0.05, 20), shift=st.floats(-5, 5), seed=st.integers(0, 50))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+from world_checks import assert_plausible_view
 
 from depth_node.cli import main
 from depth_node.world.lessons import SHARES, lessons
@@ -14,12 +15,7 @@ from depth_node.world.staged import avenue, kitchen, office
 @pytest.mark.parametrize("kind", SHARES)
 def test_every_kind_gives_plausible_views(kind):
     for rgb, depth in lessons(11, 2, 80, 60, kind):
-        assert rgb.shape == (60, 80, 3)
-        assert rgb.dtype == np.uint8
-        assert depth.shape == (60, 80)
-        assert depth.dtype == np.float32
-        assert not np.isnan(depth).any()
-        assert depth.min() > 0.005
+        assert_plausible_view(rgb, depth, 80, 60)
 
 
 def test_a_seed_gives_the_same_views():

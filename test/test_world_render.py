@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from world_checks import assert_plausible_view
 
 from depth_node.types import CameraModel
 from depth_node.world import make_place, photometry, sample, samples
@@ -213,12 +214,7 @@ def test_a_tilted_camera_sees_the_horizon_where_it_should():
 @pytest.mark.parametrize("kind", ["room", "corridor", "street", "clutter"])
 def test_samples_are_plausible_views(kind):
     for rgb, depth in samples(3, 3, 96, 64, kind):
-        assert rgb.shape == (64, 96, 3)
-        assert rgb.dtype == np.uint8
-        assert depth.shape == (64, 96)
-        assert depth.dtype == np.float32
-        assert not np.isnan(depth).any()
-        assert depth.min() > 0.005
+        assert_plausible_view(rgb, depth, 96, 64)
         assert rgb.std() > 2
 
 

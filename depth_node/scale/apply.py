@@ -9,9 +9,27 @@ from depth_node.types import ArrayF32, Disparity, ScaleEstimate
 
 FARTHEST_M = 300.0
 """The global fit predicts nothing beyond this distance: there its shift is all that counts."""
+_FLOOR = np.float32(1.0 / FARTHEST_M)
 _MAD_TO_SIGMA = 1.4826
 _TYPICAL_RESIDUAL = 0.045  # of the best global fit of a relative network on real scenes
 _TYPICAL_WEIGHT = 12.0  # how many points it takes to know better
+
+
+def fitted_inverse_depth(values: ArrayF32, scale: float, shift: float) -> ArrayF32:
+    """Inverse depth by the global fit alone: max(scale * d + shift, 1/300).
+
+    Args:
+        values: float32 disparity of any shape.
+        scale: 1/m per unit of disparity.
+        shift: 1/m.
+
+    Returns:
+        float32, 1/m; a new array.
+    """
+    q: ArrayF32 = values * np.float32(scale)
+    q += np.float32(shift)
+    np.maximum(q, _FLOOR, out=q)
+    return q
 
 
 def inverse_depth_at_network_size(values: ArrayF32, estimate: ScaleEstimate) -> ArrayF32:
@@ -27,14 +45,11 @@ def inverse_depth_at_network_size(values: ArrayF32, estimate: ScaleEstimate) -> 
     Returns:
         hxw float32, 1/m, finite, not negative; a new array.
     """
-    floor = np.float32(1.0 / FARTHEST_M)
-    q: ArrayF32 = values * np.float32(estimate.scale)
-    q += np.float32(estimate.shift)
-    np.maximum(q, floor, out=q)
+    q = fitted_inverse_depth(values, estimate.scale, estimate.shift)
     if estimate.log_field is not None:
         q *= np.exp(_resized(estimate.log_field, values.shape[1], values.shape[0]))
     with np.errstate(invalid="ignore"):
-        seen = (values > 0.0) & np.isfinite(values) & (q > np.float32(1.001) * floor)
+        seen = (values > 0.0) & np.isfinite(values) & (q > np.float32(1.001) * _FLOOR)
     np.copyto(q, np.float32(0.0), where=~seen)
     return q
 
@@ -83,9 +98,7 @@ def log_sigma(disparity: Disparity, estimate: ScaleEstimate, width: int, height:
     if estimate.log_sigma is not None:
         return _resized(estimate.log_sigma, width, height)
     d = _resized(disparity.values, width, height)
-    q = d * np.float32(estimate.scale)
-    q += np.float32(estimate.shift)
-    np.maximum(q, np.float32(1.0 / FARTHEST_M), out=q)
+    q = fitted_inverse_depth(d, estimate.scale, estimate.shift)
     c = np.asarray(estimate.covariance, np.float32)
     variance = d * c[0, 0]
     variance += np.float32(2.0) * c[0, 1]

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from depth_node.scale.apply import fitted_inverse_depth
 from depth_node.scale.diffusion import diffuse
 from depth_node.scale.kernel import Anchors, Regression, regress, take, unsupported
 from depth_node.scale.nearest import nearest_points
@@ -94,16 +95,13 @@ def fine_shape(height: int, width: int, points: int = 0) -> tuple[int, int]:
     return max(1, round(height / shrink / 8)) * 8, max(1, round(width / shrink / 8)) * 8
 
 
-def build_grids(
-    disparity: ArrayF32, scale: float, shift: float, floor: float, points: int = 0
-) -> Grids:
+def build_grids(disparity: ArrayF32, scale: float, shift: float, points: int = 0) -> Grids:
     """Log of the predicted inverse depth at three sizes.
 
     Args:
         disparity: hxw float32.
         scale: 1/m per unit of disparity.
         shift: 1/m.
-        floor: smallest inverse depth, 1/m.
         points: how many points will correct it; many need a finer grid.
 
     Returns:
@@ -114,9 +112,7 @@ def build_grids(
     fine = disparity
     if (height, width) != (rows, columns):
         fine = _shrink(disparity, rows, columns)
-    fine = fine * np.float32(scale)
-    fine += np.float32(shift)
-    np.maximum(fine, np.float32(floor), out=fine)
+    fine = fitted_inverse_depth(fine, scale, shift)
     np.log(fine, out=fine)
     middle = _shrink(fine, rows // 2, columns // 2)
     coarse = _shrink(middle, rows // 4, columns // 4)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from depth_node.scale.alignment import Offset
-from depth_node.scale.apply import FARTHEST_M
+from depth_node.scale.apply import fitted_inverse_depth
 from depth_node.scale.extrinsics import ExtrinsicMonitor
 from depth_node.scale.field import MAX_POINTS, MIN_POINTS, Correction, build_grids, correct, fused
 from depth_node.scale.filter import Scale, ScaleFilter
@@ -286,18 +286,16 @@ class MetricScaleEstimator:
         return self._correction
 
     def _local(self, values: ArrayF32, samples: Samples, scale: Scale) -> Correction | None:
-        floor = np.float32(1.0 / FARTHEST_M)
-        predicted = samples.d * np.float32(scale.scale) + np.float32(scale.shift)
-        residual = np.log(samples.q / np.maximum(predicted, floor))
+        residual = np.log(samples.q / fitted_inverse_depth(samples.d, scale.scale, scale.shift))
         kept = np.flatnonzero((np.abs(residual) <= _GATE_LOG) & samples.ray)
         used = np.zeros(len(samples.d), bool)
         used[kept] = True
-        self._counts = samples.counts(used)
+        if len(kept) < MIN_POINTS:
+            self._counts = samples.counts(used)
+            return None
         if len(kept) > MAX_POINTS:
             kept = kept[np.linspace(0, len(kept) - 1, MAX_POINTS).astype(np.intp)]
-        if len(kept) < MIN_POINTS:
-            return None
-        grids = build_grids(values, scale.scale, scale.shift, float(floor), len(kept))
+        grids = build_grids(values, scale.scale, scale.shift, len(kept))
         height, width = values.shape
         rows, columns = grids.fine.shape
         half = np.float32(0.5)

@@ -262,22 +262,39 @@ def fill_middle(b: SceneBuilder, ground: Ground, bounds: Rectangle, tries: int) 
     rng = b.rng
     x0, y0, x1, y1 = bounds
     for _ in range(tries):
-        x, y = rng.uniform(x0 + 0.3, x1 - 0.3), rng.uniform(y0 + 0.3, y1 - 0.3)
-        quarter, lean = int(rng.integers(4)), rng.normal(0, 0.12)
-
-        def settle(
-            width: float,
-            depth: float,
-            spot: tuple[float, float] = (x, y),
-            turn: tuple[int, float] = (quarter, lean),
-        ) -> tuple[float, float, float] | None:
-            size = (width, depth) if turn[0] % 2 == 0 else (depth, width)
-            fits = ground.claim(*spot, *size, gap=0.12)
-            return (*spot, turn[0] * np.pi / 2 + turn[1]) if fits else None
-
-        b.attempt(FREE_STANDING[int(rng.integers(len(FREE_STANDING)))], settle)
+        spot = rng.uniform(x0 + 0.3, x1 - 0.3), rng.uniform(y0 + 0.3, y1 - 0.3)
+        put_loosely(b, ground, spot, FREE_STANDING, lean=0.12, gap=0.12)
     if rng.random() < 0.25:
         _stand_person(b, ground, bounds)
+
+
+def put_loosely(
+    b: SceneBuilder,
+    ground: Ground,
+    spot: tuple[float, float],
+    pieces: tuple[Piece, ...],
+    lean: float,
+    gap: float = 0.05,
+) -> bool:
+    """Put one of the pieces where it fits, nearly parallel to the walls; whether it did.
+
+    Args:
+        b: builds the scene.
+        ground: claims the floor.
+        spot: x and y of the piece's middle, metres.
+        pieces: to choose from.
+        lean: standard deviation of its angle to the nearest of four directions, radians.
+        gap: metres that it keeps from others.
+    """
+    rng = b.rng
+    quarter, angle = int(rng.integers(4)), rng.normal(0, lean)
+
+    def settle(width: float, depth: float) -> tuple[float, float, float] | None:
+        size = (width, depth) if quarter % 2 == 0 else (depth, width)
+        fits = ground.claim(*spot, *size, gap=gap)
+        return (*spot, quarter * np.pi / 2 + angle) if fits else None
+
+    return b.attempt(pieces[int(rng.integers(len(pieces)))], settle)
 
 
 def _stand_person(b: SceneBuilder, ground: Ground, bounds: Rectangle) -> None:

@@ -26,7 +26,7 @@ from depth_node.world.furniture import (
     table,
 )
 from depth_node.world.place import Ground, Place, Rectangle
-from depth_node.world.rooms import fill_middle, line_walls, shell
+from depth_node.world.rooms import fill_middle, line_walls, put_loosely, shell
 from depth_node.world.streets import street
 
 _COUNTER = 0.62
@@ -107,22 +107,9 @@ def _seat(b: SceneBuilder, ground: Ground, pieces: tuple[Piece, ...], count: int
     x0, y0, x1, y1 = ground.bounds
     found: list[Rectangle] = []
     for _ in range(12):
-        x, y = rng.uniform(x0 + 0.6, x1 - 0.6), rng.uniform(y0 + 0.6, y1 - 0.6)
-        quarter, lean = int(rng.integers(4)), rng.normal(0, 0.08)
-
-        def settle(
-            width: float,
-            depth: float,
-            spot: tuple[float, float] = (x, y),
-            turn: tuple[int, float] = (quarter, lean),
-        ) -> tuple[float, float, float] | None:
-            size = (width, depth) if turn[0] % 2 == 0 else (depth, width)
-            if not ground.claim(*spot, *size):
-                return None
+        spot = rng.uniform(x0 + 0.6, x1 - 0.6), rng.uniform(y0 + 0.6, y1 - 0.6)
+        if put_loosely(b, ground, spot, pieces, lean=0.08):
             found.append(ground.taken[-1])
-            return (*spot, turn[0] * np.pi / 2 + turn[1])
-
-        b.attempt(pieces[int(rng.integers(len(pieces)))], settle)
         if len(found) == count:
             break
     return np.array(found, float).reshape(-1, 4)

@@ -76,5 +76,5 @@ def load_test_engine(settings: object, log: object) -> TestEngine:
 
 
 depth_node.ros.node.DIAGNOSTICS_PERIOD_S = float(os.environ.get("DIAGNOSTICS_PERIOD_S", "1"))
-depth_node.ros.node.load_engine = load_test_engine  # type: ignore[assignment]
+depth_node.ros.node.load_engine = load_test_engine
 sys.exit(main())

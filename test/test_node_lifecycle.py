@@ -168,5 +168,6 @@ def test_a_signal_ends_the_node_in_every_state(
     code, seconds = node.interrupt(number)
     driver.close()
     assert code == 0, node.output
-    assert seconds < 2.0
+    # About one second on a quiet machine; an inference of thirty is not waited for on any.
+    assert seconds < 6.0
     assert "Traceback" not in node.output, node.output

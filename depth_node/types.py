@@ -29,8 +29,8 @@ class CameraModel:
         width: image width in pixels.
         height: image height in pixels.
         K: 3x3 float64, intrinsics of the raw (distorted) image, pixels.
-        D: (n,) float64, distortion coefficients in the order of `distortion_model`; empty or zero
-            when the image has none.
+        D: (n,) float64, distortion coefficients in the order of `distortion_model`; empty when the
+            image has no distortion, or zero, except that zeros of `equidistant` are a fisheye.
         R: 3x3 float64, rectification rotation (identity for a monocular camera).
         P: 3x4 float64, projection of the rectified image, pixels.
         distortion_model: `plumb_bob`, `rational_polynomial`, `equidistant` or empty.
@@ -68,7 +68,9 @@ class CameraModel:
     @property
     def distorted(self) -> bool:
         """Whether the raw image differs from the rectified one (lens distortion or rotation)."""
-        return bool(np.any(self.D)) or not np.allclose(self.R, np.eye(3), atol=1e-9)
+        # With zeros, equidistant is r = f theta: no pinhole.
+        lens = np.any(self.D) or (self.distortion_model == "equidistant" and self.D.size == 4)
+        return bool(lens) or not np.allclose(self.R, np.eye(3), atol=1e-9)
 
     @property
     def intrinsics(self) -> tuple[float, float, float, float]:
@@ -154,7 +156,7 @@ class PointCounts:
         given: points inside the image.
         saturated: on disparity 0, where nothing was measured.
         refused: contradicted by the global fit or by their neighbours (seen through an edge,
-            glass, wet floor, something that moved).
+            glass, wet floor, something that moved); all of them where that fit was refused.
         used: the rest.
     """
 

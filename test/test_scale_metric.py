@@ -264,7 +264,7 @@ def test_the_age_is_that_of_the_newest_measurement():
 
 
 def test_points_that_odometry_moved_are_as_old_as_their_measurement():
-    estimator = MetricScaleEstimator()
+    estimator = MetricScaleEstimator(ScaleConfig(max_skew_s=0.15))
     estimator.add(replace(points(300), measured_ns=STAMP_NS - 120_000_000))
     assert estimator.estimate(frame(), relative(disparity())).age_s == pytest.approx(0.12)
 

@@ -1,8 +1,8 @@
-"""The filter over time: a Kalman filter on (log scale, shift) that is carried through the gauge."""
+"""The filter over time: a Kalman filter on (scale, shift) that is carried through the gauge."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -41,40 +41,81 @@ class Scale:
     rejected: int
 
 
+@dataclass(frozen=True, eq=False)
+class _Belief:
+    """What is known of (scale, shift), in which the gauge and every measurement are linear.
+
+    A disparity that grew by a percent may be the gauge's doing or a scene that came nearer:
+    pictures can hardly tell. The mean follows the gauge; how far it has gone from where it would
+    be if the scene had moved instead is as uncertain as it is far.
+
+    Attributes:
+        mean: if the gauge moved.
+        still: if it did not, as far as that is possible.
+        P: 2x2 covariance of the mean that measurements reduce, this doubt left aside.
+        common: 2x2 covariance that all measurements share, so that it does not average out.
+    """
+
+    mean: ArrayF64
+    still: ArrayF64
+    P: ArrayF64
+    common: ArrayF64
+
+    @property
+    def reducible(self) -> ArrayF64:
+        """2x2 covariance, with the doubt about the gauge, that a measurement reduces."""
+        moved = self.still - self.mean
+        return self.P + np.outer(moved, moved)
+
+    @property
+    def covariance(self) -> ArrayF64:
+        """2x2, of all that is not known."""
+        return self.reducible + self.common
+
+    def carried(self, gauge: Gauge, noise: float) -> _Belief:
+        """Through the gauge of one frame, with relative noise of that variance.
+
+        From q = s d' + t and d = a d' + b follows s -> s / a and t -> t - s b / a.
+        """
+        step = np.array([[1.0 / gauge.a, 0.0], [-gauge.b / gauge.a, 1.0]])
+        mean = step @ self.mean
+        spread = np.diag([1.0, 0.1 * gauge.level**2]) * (noise * mean[0] ** 2)
+        return _Belief(
+            mean,
+            gauge.doubt * self.still + (1.0 - gauge.doubt) * (step @ self.still),
+            step @ self.P @ step.T + spread,
+            step @ self.common @ step.T,
+        )
+
+
 class ScaleFilter:
-    """Carries (log scale, shift) from frame to frame and corrects it by measurements.
+    """Carries (scale, shift) from frame to frame and corrects it by measurements.
 
     A measurement that contradicts the prediction (Mahalanobis distance over the 99% gate) is
     refused; three in a row that agree with one another replace it.
     """
 
     def __init__(self) -> None:
-        self._mean: ArrayF64 | None = None
-        self._P = np.zeros((2, 2))
-        self._common = np.zeros((2, 2))
-        self._refused: list[tuple[ArrayF64, ArrayF64]] = []
+        self._belief: _Belief | None = None
+        self._refused: list[_Belief] = []
         self._age_s = 0.0
 
     def reset(self) -> None:
         """Forget everything."""
-        self._mean = None
+        self._belief = None
         self._refused.clear()
         self._age_s = 0.0
 
     @property
     def current(self) -> Scale | None:
         """The scale in the gauge of the last frame that was predicted, or None."""
-        if self._mean is None:
+        if self._belief is None:
             return None
-        scale = float(np.exp(self._mean[0]))
-        to_scale = np.diag([scale, 1.0])
-        covariance = to_scale @ (self._P + self._common) @ to_scale
-        return Scale(scale, float(self._mean[1]), covariance, self._age_s, len(self._refused))
+        scale, shift = map(float, self._belief.mean)
+        return Scale(scale, shift, self._belief.covariance, self._age_s, len(self._refused))
 
     def predict(self, gauge: Gauge | None, elapsed_s: float) -> bool:
         """Carry the scale to the next frame.
-
-        From q = s d' + t and d = a d' + b follows s -> s / a and t -> t - s b / a.
 
         Args:
             gauge: between the frame before and this one, or None when there is none.
@@ -83,21 +124,16 @@ class ScaleFilter:
         Returns:
             False when the scene changed and everything was forgotten.
         """
-        if self._mean is None:
+        if self._belief is None:
             return True
         if gauge is None or gauge.share < _SAME_SCENE:
             self.reset()
             return False
-        a, b = gauge.a, gauge.b
-        self._refused = [(_carried(m, a, b), R) for m, R in self._refused]
-        self._mean = _carried(self._mean, a, b)
-        scale = float(np.exp(self._mean[0]))
-        jacobian = np.array([[1.0, 0.0], [-scale * b, 1.0]])
         drift = (_DRIFT_PER_S * elapsed_s) ** 2 + _DRIFT_PER_S**2 * 0.01 * elapsed_s
         lost = _LOST_NOISE * max(1.0 - gauge.share - _LOST_ANYWAY, 0.0)
         noise = max(gauge.sigma - _STILL, 0.0) ** 2 * _GAUGE_NOISE**2 + lost**2 + drift
-        level = scale * gauge.level
-        self._P = jacobian @ self._P @ jacobian.T + noise * np.diag([1.0, 0.1 * level**2])
+        self._belief = self._belief.carried(gauge, noise)
+        self._refused = [belief.carried(gauge, noise) for belief in self._refused]
         self._age_s += elapsed_s
         return True
 
@@ -111,45 +147,46 @@ class ScaleFilter:
         Returns:
             Whether it was taken.
         """
-        z = np.array([np.log(fit.scale), fit.shift])
-        to_log = np.diag([1.0 / fit.scale, 1.0])
-        R = _NOT_WHITE * (to_log @ fit.covariance @ to_log)
-        if self._mean is None:
-            self._start(z, R, age_s)
+        measured = _measurement(fit)
+        if self._belief is None:
+            self._start(measured, age_s)
             return True
-        innovation = z - self._mean
-        S = self._P + self._common + R
-        if float(innovation @ np.linalg.solve(S, innovation)) > _GATE:
-            self._refused.append((z, R))
+        if _contradict(self._belief, measured):
+            self._refused.append(measured)
             if len(self._refused) < _AGREEING:
                 return False
-            if not _agree(self._refused):
+            if any(_contradict(before, measured) for before in self._refused[:-1]):
                 self._refused.pop(0)
                 return False
-            self._start(z, R, age_s)
+            self._start(measured, age_s)
             return True
+        before = self._belief.reducible
+        gain = before @ np.linalg.inv(before + measured.P)
+        mean = self._belief.mean + gain @ (measured.mean - self._belief.mean)
+        if mean[0] <= 0.0:  # two wide beliefs may meet where no scale is
+            self._start(measured, age_s)
+            return True
+        self._belief = _Belief(mean, mean, (np.eye(2) - gain) @ before, _COMMON * measured.P)
         self._refused.clear()
-        gain = self._P @ np.linalg.inv(self._P + R)
-        self._mean = self._mean + gain @ innovation
-        self._P = (np.eye(2) - gain) @ self._P
-        self._common = _COMMON * R
         self._age_s = age_s
         return True
 
-    def _start(self, z: ArrayF64, R: ArrayF64, age_s: float) -> None:
-        self._mean, self._P, self._common = z, R.copy(), _COMMON * R
+    def restart(self, fit: AffineFit, age_s: float = 0.0) -> None:
+        """Believe a measurement, whatever was known before."""
+        self._start(_measurement(fit), age_s)
+
+    def _start(self, measured: _Belief, age_s: float) -> None:
+        self._belief = replace(measured, common=_COMMON * measured.P)
         self._refused.clear()
         self._age_s = age_s
 
 
-def _carried(mean: ArrayF64, a: float, b: float) -> ArrayF64:
-    return np.array([mean[0] - np.log(a), mean[1] - np.exp(mean[0]) * b / a])
+def _measurement(fit: AffineFit) -> _Belief:
+    mean = np.array([fit.scale, fit.shift])
+    return _Belief(mean, mean, _NOT_WHITE * fit.covariance, np.zeros((2, 2)))
 
 
-def _agree(measurements: list[tuple[ArrayF64, ArrayF64]]) -> bool:
-    last, R = measurements[-1]
-    for mean, other in measurements[:-1]:
-        difference = last - mean
-        if float(difference @ np.linalg.solve(R + other, difference)) > _GATE:
-            return False
-    return True
+def _contradict(one: _Belief, other: _Belief) -> bool:
+    difference = one.mean - other.mean
+    S = one.covariance + other.covariance
+    return float(difference @ np.linalg.solve(S, difference)) > _GATE

@@ -18,6 +18,7 @@ matters only where the points cannot tell scale from shift: one scan line, a nar
 _HYPOTHESES = 96
 _SAMPLE = 256
 _DRAWS = np.random.default_rng(0).random((2, _HYPOTHESES))
+_PATIENCE = 1.15  # how much worse than the best hypothesis the one carried from before may be
 _STEPS = 6
 _MAX_POINTS = 768
 _TUKEY = 4.685
@@ -27,6 +28,7 @@ TYPICAL_ERROR = 0.08
 """Relative error that the best global fit of Depth Anything V2 Small leaves on real scenes."""
 _TYPICAL_WEIGHT = 12.0  # how many points it takes to know better
 _MAX_CONDITION = 1e4
+_MAX_SCALE_SIGMA = 0.3  # relative; beyond it, points on one wall have set scale 0 and its depth
 _MIN_INLIERS = 8
 _MIN_SHARE = 0.5
 _MAX_ERROR = 0.5  # beyond this relative residual a point is an outlier whatever the others do
@@ -79,6 +81,7 @@ def fit_affine(
     patches: int = 64,
     lowest: float = 0.0,
     prior: ShiftPrior | None = None,
+    expected: tuple[float, float] | None = None,
     typical: float = TYPICAL_ERROR,
 ) -> AffineFit:
     """Fit inverse depth to disparity with relative residuals e = (scale d + shift - q) / q.
@@ -98,6 +101,8 @@ def fit_affine(
             lies anywhere between disparity 0 and this one.
         prior: the shift from elsewhere (the filter); by default inverse depth is 0 at half of
             `lowest`, give or take that half and 5% of the median q.
+        expected: (scale, shift) as carried from before. Where two surfaces each have a fit of their
+            own that is about as good, the one that starts here is kept from frame to frame.
         typical: relative error that the network's best global fit usually leaves; a few points
             say less of it than this does.
 
@@ -131,8 +136,14 @@ def fit_affine(
     affine = len(d) >= _MIN_INLIERS and _condition(rows, w) <= _MAX_CONDITION
     if affine:
         start = _best_hypothesis(rows, disparity)
+        if expected is not None:
+            scale, shift = expected
+            carried = np.array([scale * unit, shift + scale * centre])
+            if _cost(rows, carried) < _PATIENCE * _cost(rows, start):
+                start = carried
         theta, normal, error = _reweighted(rows, w, start, independent, prior, typical)
-        affine = bool(theta[0] > 0.0)
+        spread = float(np.sqrt(np.linalg.inv(normal)[0, 0]))
+        affine = bool(spread < _MAX_SCALE_SIGMA * theta[0])
     if not affine:
         theta, normal, error = _scale_only(rows, w, independent, prior, typical)
     sigma = _robust_sigma(error)
@@ -192,6 +203,10 @@ def _best_hypothesis(rows: ArrayF64, d: ArrayF64) -> ArrayF64:
     np.abs(error, out=error)
     best = int(np.argmin(np.minimum(error, np.float32(2.0 * TYPICAL_ERROR)).sum(axis=1)))
     return np.array([s[best], t[best]])
+
+
+def _cost(rows: ArrayF64, theta: ArrayF64) -> float:
+    return float(np.minimum(np.abs(theta @ rows - 1.0), 2.0 * TYPICAL_ERROR).sum())
 
 
 def _reweighted(

@@ -21,6 +21,7 @@ _MAD_TO_SIGMA = 1.4826
 _SIGMA_FLOOR = 1e-3
 _SAME_SCENE = 0.15  # relative change within which a cell shows the same surface
 _MIN_CELLS = 48
+_PARALLAX = 0.1  # residual of a moving camera, per relative change and relief of the disparity
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Gauge:
         sigma: robust standard deviation of the relative residual.
         level: median disparity of this frame, which turns `sigma` into disparity.
         share: part of the cells that show the same surface in both frames.
+        doubt: part of the change, 0 to 1, that may be the scene coming nearer instead.
     """
 
     a: float
@@ -40,6 +42,7 @@ class Gauge:
     sigma: float
     level: float
     share: float
+    doubt: float = 1.0
 
 
 def thumbnail(disparity: ArrayF32) -> ArrayF32:
@@ -94,7 +97,10 @@ def carry(before: ArrayF32, now: ArrayF32) -> Gauge | None:
         return None
     error = np.abs((a * x + b - y) / base)
     sigma = max(_MAD_TO_SIGMA * _median(error), _SIGMA_FLOOR)
-    return Gauge(a, b, sigma, level, float(np.mean(error < _SAME_SCENE)))
+    # A camera that moves shifts near against far, which is not affine unless the scene is flat.
+    moved = _PARALLAX * _median(np.abs(y - x) / base) * spread_y / level
+    doubt = min(1.0, sigma / max(moved, 1e-12))
+    return Gauge(a, b, sigma, level, float(np.mean(error < _SAME_SCENE)), doubt)
 
 
 def _median(values: ArrayF64) -> float:

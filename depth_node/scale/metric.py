@@ -14,10 +14,10 @@ from depth_node.scale.apply import fitted_inverse_depth
 from depth_node.scale.extrinsics import ExtrinsicMonitor
 from depth_node.scale.field import MAX_POINTS, MIN_POINTS, Correction, build_grids, correct, fused
 from depth_node.scale.filter import Scale, ScaleFilter
-from depth_node.scale.fit import TYPICAL_ERROR, AffineFit, ShiftPrior, fit_affine
+from depth_node.scale.fit import TYPICAL_ERROR, AffineFit, fit_affine
 from depth_node.scale.gauge import carry, lowest, thumbnail
 from depth_node.scale.ground import GroundReference, fit_ground
-from depth_node.scale.inbox import Inbox
+from depth_node.scale.inbox import Inbox, apart_ns
 from depth_node.scale.points import SparseDepth
 from depth_node.scale.samples import Samples, gather
 from depth_node.types import (
@@ -33,9 +33,9 @@ from depth_node.types import (
 
 _NS = 1e-9
 _OTHER_CLOCK_S = 5.0
-_FEW_POINTS = 8
 _BANDS = 12  # of the thumbnail's rows
 _GATE_LOG = 1.5  # a point farther than this (in log) from the global fit is on another surface
+_CHANGED = 0.5  # relative error, per part of the picture that shows another surface than before
 _FADE_PER_S = 0.05  # of a held local correction in a still scene
 _STILL = 0.01  # relative change of the carried disparity up to which the last field is a start
 _FADE_BY_MOTION = 25.0  # more, per second and per relative change of the carried disparity
@@ -115,12 +115,13 @@ class MetricScaleEstimator:
 
     @property
     def extrinsic_errors(self) -> dict[str, Offset]:
-        """By source, what its extrinsics seem to be off by, for the doctor."""
-        return self._extrinsics.verdicts
+        """By source that measured the last frame, what its extrinsics seem to be off by."""
+        return {name: v for name, v in self._extrinsics.verdicts.items() if name in self._counts}
 
     def extrinsics_known(self) -> dict[str, str]:
-        """By source, what is known of its extrinsics, in words for the diagnostics."""
-        return self._extrinsics.summaries()
+        """By source that measured the last frame, what is known of its extrinsics, in words."""
+        known = self._extrinsics.summaries().items()
+        return {name: text for name, text in known if name in self._counts}
 
     def reset(self) -> None:
         """Forget everything carried from earlier frames, and every measurement."""
@@ -131,6 +132,7 @@ class MetricScaleEstimator:
 
     def _forget(self) -> None:
         self._before: ArrayF32 | None = None
+        self._measured: ArrayF32 | None = None  # thumbnail of the last frame with a measurement
         self._lowest = 0.0  # disparity of the frame; 0 where some is saturated
         self._change = 0.0  # relative, of the carried disparity between the last two frames
         self._stamp_ns = 0
@@ -149,13 +151,16 @@ class MetricScaleEstimator:
         self._stamp_ns = frame.stamp_ns
         measured = self._measure(frame, disparity)
         fit, reason = measured.fit, measured.fit.reason
-        taken = fit.accepted and self._filter.update(fit, measured.age_s)
+        taken = fit.accepted and self._take(fit, measured.age_s)
         if taken:
             self._last, self._source = fit, measured.source
+            self._measured = self._before
             reason = self._coarse(measured)
         elif fit.accepted:
             source = measured.source
             reason = f"the scale from {source} contradicts the filter; waiting for it to repeat"
+            if measured.samples is not None:
+                self._counts = measured.samples.counts(None)
         elif not same_scene:
             reason = f"the scene changed at once; {reason}"
         scale = self._filter.current
@@ -166,6 +171,12 @@ class MetricScaleEstimator:
         samples = measured.samples if taken else None
         correction = self._correct(disparity.values, samples, scale, elapsed_s)
         return self._answer(disparity, scale, correction, taken, reason)
+
+    def _take(self, fit: AffineFit, age_s: float) -> bool:
+        if self._config.filtered:
+            return self._filter.update(fit, age_s)
+        self._filter.restart(fit, age_s)
+        return True
 
     def _carry(self, values: ArrayF32, elapsed_s: float) -> bool:
         now = thumbnail(values)
@@ -182,14 +193,15 @@ class MetricScaleEstimator:
 
     def _measure(self, frame: Frame, disparity: Disparity) -> _Measurement:
         near = self._inbox.nearest(frame.stamp_ns)
-        skew = {p.source: abs(p.stamp_ns - frame.stamp_ns) * _NS for p in near}
+        skew = {p.source: apart_ns(p, frame.stamp_ns) / 1e9 for p in near}
         current = [p for p in near if skew[p.source] <= self._config.max_skew_s]
         reason = _lateness(skew)
-        self._counts = {}
-        if current:
+        if not current:
+            self._counts = {}
+        else:  # replaced at once: the diagnostics may ask at any time
             samples = self._gather(disparity.values, current)
             fit = self._fit(samples)
-            self._counts = samples.counts()
+            self._counts = samples.counts(samples.agreeing(fit) if fit.accepted else None)
             if fit.accepted:
                 newest = max(
                     p.stamp_ns if p.measured_ns is None else p.measured_ns for p in current
@@ -210,31 +222,29 @@ class MetricScaleEstimator:
         return gather(values, current)
 
     def _fit(self, samples: Samples) -> AffineFit:
-        # One or a few points, or a band of equal depth, show no shift: it stays the filter's.
-        held = self._filter.current if len(samples.d) < _FEW_POINTS else None
-        prior = None
-        if held is not None:
-            prior = ShiftPrior(held.shift, float(np.sqrt(held.covariance[1, 1])))
+        before = self._filter.current if self._config.filtered else None
         return fit_affine(
             samples.d,
             samples.q,
             samples.weight,
             patches=samples.patches(),
             lowest=self._lowest,
-            prior=prior,
+            expected=None if before is None else (before.scale, before.shift),
             typical=self._config.network_error,
         )
 
     def _coarse(self, measured: _Measurement) -> str:
         """Why accepted points are too coarse for the depth to be called metric, or empty.
 
-        The fit tells how well they determine the scale where they lie; above and below them the
-        network's own error is all there is to go by. Ground has checks of its own.
+        The fit tells how well they determine the scale where they lie and in the nearer half of the
+        picture, where a robot drives; above and below them the network's own error comes on top.
+        Ground has checks of its own.
         """
         fit, samples, most = measured.fit, measured.samples, self._config.max_sigma
         if samples is None:
             return ""
-        there = _relative_sigma(fit, samples.level())
+        levels = (samples.level(), *self._levels())
+        there = max(_relative_sigma(fit, level) for level in levels)
         assert self._before is not None
         seen = np.asarray((self._before > 0.0).reshape(_BANDS, -1).any(axis=1))
         sigma = math.hypot(there, self._config.network_error * samples.uncovered(seen))
@@ -245,11 +255,13 @@ class MetricScaleEstimator:
             f"{most:.0%} (scale.max_sigma): more points, another sensor or a better network"
         )
 
-    def _level(self) -> float:
-        """Median unsaturated disparity of the frame, 0 where there is none."""
+    def _levels(self) -> tuple[float, float]:
+        """Median and last decile of the frame's unsaturated disparity, 0 where there is none."""
         assert self._before is not None
-        seen = self._before[self._before > 0.0]
-        return float(np.median(seen)) if len(seen) else 0.0
+        seen = np.sort(self._before[self._before > 0.0])
+        if not len(seen):
+            return 0.0, 0.0
+        return float(seen[len(seen) // 2]), float(seen[9 * len(seen) // 10])
 
     def _ground_fit(self, camera: CameraModel | None, values: ArrayF32) -> AffineFit | None:
         with self._ground_lock:
@@ -287,12 +299,11 @@ class MetricScaleEstimator:
 
     def _local(self, values: ArrayF32, samples: Samples, scale: Scale) -> Correction | None:
         residual = np.log(samples.q / fitted_inverse_depth(samples.d, scale.scale, scale.shift))
-        kept = np.flatnonzero((np.abs(residual) <= _GATE_LOG) & samples.ray)
-        used = np.zeros(len(samples.d), bool)
-        used[kept] = True
+        near = np.abs(residual) <= _GATE_LOG
+        kept = np.flatnonzero(near & samples.ray)
         if len(kept) < MIN_POINTS:
-            self._counts = samples.counts(used)
             return None
+        used = np.where(samples.ray, near, samples.agreeing(self._last))
         if len(kept) > MAX_POINTS:
             kept = kept[np.linspace(0, len(kept) - 1, MAX_POINTS).astype(np.intp)]
         grids = build_grids(values, scale.scale, scale.shift, len(kept))
@@ -316,7 +327,8 @@ class MetricScaleEstimator:
         reason: str,
     ) -> ScaleEstimate:
         metric = taken and not reason
-        uncertain = _relative_sigma(scale, self._level()) > self._config.max_hold_sigma
+        sigma = 0.0 if metric else self._doubt(scale, taken)
+        uncertain = sigma > self._config.max_hold_sigma
         if not metric and (scale.age_s > self._config.hold_s or uncertain):
             if not taken:
                 reason = f"nothing was measured for {scale.age_s:.1f} s: {reason}"
@@ -332,9 +344,25 @@ class MetricScaleEstimator:
             residual=self._last.residual,
             reason=reason,
             log_field=None if correction is None else correction.log_field,
-            log_sigma=None if correction is None else correction.log_sigma,
+            log_sigma=None if correction is None else np.hypot(correction.log_sigma, sigma),
             counts=self._counts,
         )
+
+    def _doubt(self, scale: Scale, taken: bool) -> float:
+        """Relative uncertainty of a held scale.
+
+        What the filter says of it, and how much of the picture has become another since the last
+        measurement: a wall that a robot drives up to changes by less than the gauge's own
+        uncertainty from one frame to the next, but not over a second.
+        """
+        sigma = _relative_sigma(scale, self._levels()[0])
+        if taken or self._measured is None:
+            return sigma
+        assert self._before is not None
+        since = carry(self._measured, self._before)
+        if since is None:
+            return float("inf")
+        return math.hypot(sigma, since.sigma, _CHANGED * (1.0 - since.share))
 
     def _without_measurement(self, disparity: Disparity, reason: str) -> ScaleEstimate:
         metric = disparity.kind == "metric"

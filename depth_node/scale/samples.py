@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from depth_node.scale.fit import TYPICAL_ERROR
+from depth_node.scale.fit import TYPICAL_ERROR, AffineFit
 from depth_node.scale.points import SparseDepth, grid_coordinates, sample_disparity
 from depth_node.types import ArrayF32, PointCounts
 
@@ -49,16 +49,25 @@ class Samples:
         """The names of the sources, joined by `+`."""
         return "+".join(sorted(self.sources))
 
-    def counts(self, used: NDArray[np.bool_] | None = None) -> dict[str, PointCounts]:
+    def agreeing(self, fit: AffineFit) -> NDArray[np.bool_]:
+        """(n,) bool, the points that an accepted fit counts as inliers.
+
+        It looks at a part of them at most, so it is the same share of all: those nearest to it.
+        """
+        error = np.abs((fit.scale * self.d + fit.shift) / self.q - 1.0)
+        count = round(len(error) * fit.inliers / fit.total)
+        return np.asarray(error <= np.sort(error)[count - 1])
+
+    def counts(self, used: NDArray[np.bool_] | None) -> dict[str, PointCounts]:
         """What became of the points, by source.
 
         Args:
-            used: (n,) bool, the points that were not refused; None when all were used.
+            used: (n,) bool, the points that were not refused; None when all were.
         """
         counts, start = {}, 0
         for name, given, size in zip(self.sources, self.given, self.sizes, strict=True):
             own = slice(start, start + size)
-            kept = size if used is None else int(np.count_nonzero(used[own]))
+            kept = 0 if used is None else int(np.count_nonzero(used[own]))
             counts[name] = PointCounts(given, given - size, size - kept, kept)
             start += size
         return counts

@@ -10,7 +10,8 @@ from depth_node.scale.fit import TYPICAL_ERROR
 from depth_node.scale.fixed import FixedScale, MetricNetwork, NoScale
 from depth_node.scale.metric import MetricScaleEstimator, ScaleConfig
 
-MEASURING = ("lidar", "scan", "range", "landmarks", "ground")
+_RANGING = ("lidar", "scan", "range", "landmarks")
+MEASURING = (*_RANGING, "ground")
 """The parameter groups of what measures scale; each has a field `enabled`."""
 NETWORK_ERRORS = {"depth_node_student": 0.28}
 """Relative error of a network's depth after the best global fit, by the name in its graph; where it
@@ -47,14 +48,19 @@ def make_estimator(settings: Settings, network: str = "") -> ScaleEstimator:
 
 
 def same_estimator(one: Settings, other: Settings) -> bool:
-    """Whether an estimator made for one also serves the other; a new one has lost all history."""
+    """Whether an estimator made for one also serves the other; a new one has lost all history.
+
+    Other extrinsics take a new one: what was learned through the old ones, above all by how much
+    they were off, does not hold for them. A sensor that is switched off and on keeps its history.
+    """
     return _identity(one) == _identity(other)
 
 
 def _identity(settings: Settings) -> tuple[object, ...]:
     scale = settings.scale
     fixed = (scale.source, scale.fixed_scale, scale.fixed_shift)
-    return (*fixed, bool(measuring(settings)), _config(settings))
+    extrinsics = tuple(getattr(settings, name).extrinsics for name in _RANGING)
+    return (*fixed, bool(measuring(settings)), extrinsics, _config(settings))
 
 
 def _config(settings: Settings) -> ScaleConfig:

@@ -24,9 +24,12 @@ from depth_node.ros.images import decode_image
 from depth_node.ros.sensors import gravity_direction, points_from_scan, reading_from_range
 from depth_node.ros.sparse import depth_from_image
 from depth_node.ros.transforms import take_in
+from depth_node.scale.points import from_depth_image, project
+from depth_node.types import ArrayF32, CameraModel
 
 GROWTH_MB = 50.0  # for messages of a few hundred bytes, whatever they claim
 SHORTEST_REASON = 20
+CAMERA = CameraModel.pinhole(16, 12, 15.0, 15.0, 7.5, 5.5)
 
 
 def peak_mb() -> float:
@@ -61,7 +64,9 @@ def check_depth_image(msg: Image) -> bool:
     if depth is None:
         return False
     assert (depth.shape, depth.dtype) == ((msg.height, msg.width), np.float32)
-    assert depth.size <= len(msg.data)
+    assert 0 < depth.size <= len(msg.data)
+    points = from_depth_image(depth, CAMERA, source="landmarks", stamp_ns=0)
+    assert np.isfinite([points.u, points.v, points.depth]).all()
     return True
 
 
@@ -91,6 +96,12 @@ def check_camera_info(msg: CameraInfo) -> bool:
     return True
 
 
+def check_in_picture(points: ArrayF32) -> None:
+    """Whatever was read can be looked for in the picture."""
+    seen = project(points, np.eye(4), CAMERA, source="lidar", stamp_ns=0)
+    assert np.isfinite([seen.u, seen.v, seen.depth]).all()
+
+
 def check_cloud(msg: PointCloud2) -> bool:
     read = read_or_refused(lambda: points_from_cloud(msg))
     if read is None:
@@ -103,6 +114,7 @@ def check_cloud(msg: PointCloud2) -> bool:
     if times is not None:
         assert times.shape == (len(points),)
         assert not times.size or np.abs(times).max() <= 1.0
+    check_in_picture(points)
     return True
 
 
@@ -118,6 +130,7 @@ def check_scan(msg: LaserScan) -> bool:
     assert np.all(distances <= msg.range_max * (1.0 + 1e-5))
     assert np.all(distances >= msg.range_min * (1.0 - 1e-5))
     assert times is None or np.isfinite(times).all()
+    check_in_picture(points)
     return True
 
 

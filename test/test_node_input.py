@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -172,6 +173,76 @@ def test_a_missing_camera_info_is_named(graph: Graph, camera: Callable[..., Came
             relative.wait(3)
             other.wait_for_problem("no CameraInfo on /camera/camera_info")
         driver.close()
+
+
+@contextlib.contextmanager
+def camera_with_info_apart(
+    image: str, *infos: str, remap: str = "", **changes: Any
+) -> Iterator[tuple[Graph, dict[str, Any]]]:
+    """A node and its camera, with CameraInfo on other topics than a driver's; their publishers."""
+    make_image = compressed if image.endswith("/compressed") else frame
+    with private_graph() as graph:
+        graph.depth_node(
+            "-r", f"image:={image}", *(["-r", f"camera_info:={remap}"] if remap else []),
+            program="node_with_engine.py",
+            env={"DIAGNOSTICS_PERIOD_S": "0.2"},
+            scale__source="fixed", scale__fixed_scale=SCALE,
+        )  # fmt: skip
+        publishers = {topic: graph.node.create_publisher(CameraInfo, topic, 2) for topic in infos}
+
+        def make(stamp_ns: int) -> Made:
+            msg, info = make_image(stamp_ns)
+            for name, value in changes.items():
+                setattr(info, name, value)
+            for publisher in list(publishers.values()):
+                publisher.publish(info)
+            return msg, None
+
+        CameraDriver(graph, make, topic=image)
+        yield graph, publishers
+
+
+@pytest.mark.parametrize(
+    ("image", "info"),
+    [
+        ("/image_raw/compressed", "/camera_info"),
+        ("/front/image_raw/compressed", "/front/camera_info"),
+        ("/front/image_raw/compressed", "/camera_info"),
+        ("/front/image_raw", "/camera_info"),
+    ],
+)
+def test_camera_info_is_found_beside_the_image_or_under_the_name_it_has_anyway(
+    image: str, info: str
+) -> None:
+    with camera_with_info_apart(image, info, remap=info) as (graph, _):
+        with graph.collect(Image, "/depth/image_rect") as images:
+            images.wait(3)
+        assert graph.diagnostics().values["camera_info_topic"] == info
+
+
+def test_camera_info_beside_the_image_is_followed_for_good() -> None:
+    with camera_with_info_apart("/front/image_raw", "/camera_info") as (graph, publishers):
+
+        def followed() -> str:
+            return graph.diagnostics().values["camera_info_topic"]
+
+        graph.wait_until(lambda: followed() == "/camera_info")
+        beside = graph.node.create_publisher(CameraInfo, "/front/camera_info", 2)
+        publishers["/front/camera_info"] = beside
+        graph.wait_until(lambda: followed() == "/front/camera_info")
+        graph.node.destroy_publisher(publishers.pop("/front/camera_info"))
+        graph.wait_until(lambda: graph.node.count_publishers("/front/camera_info") == 0)
+        assert {followed() for _ in range(6)} == {"/front/camera_info"}
+
+
+def test_a_rectified_image_is_not_rectified_again_however_it_is_sent() -> None:
+    distorted = {"d": [-0.25, 0.06, 0.0, 0.0, 0.0]}
+    image, info = "/front/image_rect/compressed", "/raw/camera_info"
+    with (
+        camera_with_info_apart(image, info, remap=info, **distorted) as (graph, _),
+        graph.collect(Image, "/image_rect") as images,
+    ):
+        np.testing.assert_array_equal(image_array(images.wait(3)[-1]), scene())
 
 
 def test_a_frame_that_is_not_optical_is_a_warning(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import time
 import types
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,8 +14,13 @@ import pytest
 
 pytest.importorskip("rclpy")
 
+import rclpy
+from geometry_msgs.msg import TransformStamped
 from hypothesis import given
 from hypothesis import strategies as st
+from rclpy.clock import ClockType
+from rclpy.context import Context
+from rclpy.time import Time
 from ros_graph import Graph, private_graph, stamped
 from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import Image, Imu, LaserScan, Range
@@ -30,8 +37,8 @@ from depth_node.geometry.transforms import (
 from depth_node.ros.ground_input import GroundInput, level_down
 from depth_node.ros.images import image_message
 from depth_node.ros.sparse import Measured, depth_from_image, located, read, straightened
-from depth_node.ros.transforms import Tf2Transforms
-from depth_node.ros.wire import ConversionError
+from depth_node.ros.transforms import Tf2Transforms, TransformListener
+from depth_node.ros.wire import ConversionError, make_header
 from depth_node.scale_parameters import GroundSettings
 from depth_node.types import ArrayF64, CameraModel, Frame
 
@@ -146,6 +153,14 @@ def test_depth_images_that_cannot_be_right_are_refused() -> None:
         depth_from_image(short)
 
 
+@pytest.mark.parametrize(("width", "height"), [(0, 0), (0, 4), (4, 0)])
+@pytest.mark.parametrize("encoding", ["32FC1", "16UC1"])
+def test_a_depth_image_without_pixels_is_refused(width: int, height: int, encoding: str) -> None:
+    empty = Image(width=width, height=height, encoding=encoding, step=4 * width)
+    with pytest.raises(ConversionError, match=f"{width}x{height}"):
+        depth_from_image(empty)
+
+
 def test_a_range_reading_is_a_cone_along_x_and_no_return_is_no_point() -> None:
     msg = Range(field_of_view=0.4, min_range=0.1, max_range=5.0, range=2.0)
     measured = read(stamped(msg, 3 * S, "sonar"))
@@ -191,15 +206,41 @@ def test_gravity_is_the_mean_around_the_image_of_what_looks_like_gravity(graph: 
     settings = GroundSettings(height_m=1.0, direction="imu", imu_extrinsics="0 0 0 0 0 0")
     source = GroundInput(graph.node, settings)
     for i, push in enumerate([0.4, -0.4, 30.0]):
-        source._keep(imu_in_motion(10 * S + i, 0.2, push))
-    source._keep(imu_in_motion(12 * S, 0.7, 0.0))  # too late for this image
+        source._history.add(imu_in_motion(10 * S + 10_000_000 * i, 0.2, push))
+    source._history.add(imu_in_motion(12 * S, 0.7, 0.0))  # too late for this image
     found = source.reference(STILL, settings, TransformBuffer(), 0.15)
+    assert found is not None
     assert found.down is not None
     np.testing.assert_allclose(found.down, level_down(0.2, 0.0), atol=2e-3)
+
+
+@pytest.mark.ros
+@pytest.mark.parametrize("rate_hz", [50.0, 400.0, 1000.0])
+def test_gravity_is_there_for_a_frame_of_a_slow_network_and_shakes_little(
+    graph: Graph, rate_hz: float
+) -> None:
+    settings = GroundSettings(height_m=1.0, direction="imu", imu_extrinsics="0 0 0 0 0 0")
+    source = GroundInput(graph.node, settings)
+    rng = np.random.default_rng(0)
+    for i in range(round(5.0 * rate_hz)):  # the frame's own time is 3 s ago
+        msg = imu_in_motion(8 * S + round(i * S / rate_hz), 0.2, rng.normal(0.0, 0.5))
+        source._history.add(msg)
+    found = source.reference(STILL, settings, TransformBuffer(), 0.15)
+    assert found is not None
+    assert found.down is not None
+    angle = math.acos(min(1.0, float(np.dot(found.down, level_down(0.2, 0.0)))))
+    assert angle < 4.0 * 0.5 / 9.8 / math.sqrt(min(0.3 * rate_hz, 50.0))
+
+
+@pytest.mark.ros
+def test_an_imu_that_is_silent_is_said_to_be_once_it_had_time(graph: Graph) -> None:
+    settings = GroundSettings(height_m=1.0, direction="imu", imu_extrinsics="0 0 0 0 0 0")
+    source = GroundInput(graph.node, settings)
+    source.imu.look()
+    early, late = (replace(STILL, received_ns=time.monotonic_ns() + ns) for ns in (0, 3 * S))
+    assert source.reference(early, settings, TransformBuffer(), 0.15) is None
     with pytest.raises(ConversionError, match="no IMU message"):
-        source.reference(
-            Frame(STILL.image, 50 * S, "camera", CAMERA, 0), settings, TransformBuffer(), 0.15
-        )
+        source.reference(late, settings, TransformBuffer(), 0.15)
 
 
 @pytest.mark.ros
@@ -211,12 +252,16 @@ def test_height_and_direction_come_from_tf_where_the_parameters_say_so(graph: Gr
     settings = GroundSettings(direction="tf")
     source = GroundInput(graph.node, settings)
     found = source.reference(STILL, settings, transforms, 0.15)
+    assert found is not None
     assert found.height_m == pytest.approx(1.1)
     np.testing.assert_allclose(found.down or (), level_down(0.25, 0.0), atol=1e-9)
     unknown = GroundSettings(direction="unknown")
-    assert source.reference(STILL, unknown, transforms, 0.15).down is None
+    found = source.reference(STILL, unknown, transforms, 0.15)
+    assert found is not None
+    assert found.down is None
     fixed = GroundSettings(direction="fixed", pitch_deg=10.0, roll_deg=-2.0, height_m=0.4)
     found = source.reference(STILL, fixed, transforms, 0.15)
+    assert found is not None
     assert found.height_m == 0.4
     np.testing.assert_allclose(
         found.down or (), level_down(math.radians(10.0), math.radians(-2.0)), atol=1e-9
@@ -230,6 +275,33 @@ TwoTrees = type("ConnectivityException", (Tf2Error,), {})
 OutOfTime = type("ExtrapolationException", (Tf2Error,), {})
 
 
+class Tf2Buffer:
+    """Stands in for that of tf2_ros: raises what it is told to, and counts how it is cleared."""
+
+    error: Exception = Tf2Error()
+    cleared = 0
+
+    def __init__(self, node: Any) -> None:
+        type(self).cleared = 0
+
+    def lookup_transform(self, *_: Any) -> Any:
+        raise self.error
+
+    def clear(self) -> None:
+        type(self).cleared += 1
+
+
+TF2_ROS = types.SimpleNamespace(
+    Buffer=Tf2Buffer,
+    TransformListener=lambda *_: None,
+    TransformException=Tf2Error,
+    LookupException=NoFrame,
+    ConnectivityException=TwoTrees,
+    ExtrapolationException=OutOfTime,
+)
+
+
+@pytest.mark.ros
 @pytest.mark.parametrize(
     ("error", "fault"),
     [
@@ -240,21 +312,55 @@ OutOfTime = type("ExtrapolationException", (Tf2Error,), {})
         (Tf2Error("loop"), Fault.INVALID),
     ],
 )
-def test_errors_of_tf2_ros_keep_their_reason(error: Exception, fault: Fault) -> None:
-    class Buffer:
-        def __init__(self, node: Any) -> None: ...
-
-        def lookup_transform(self, *_: Any) -> Any:
-            raise error
-
-    module = types.SimpleNamespace(
-        Buffer=Buffer,
-        TransformListener=lambda *_: None,
-        TransformException=Tf2Error,
-        LookupException=NoFrame,
-        ConnectivityException=TwoTrees,
-        ExtrapolationException=OutOfTime,
-    )
+def test_errors_of_tf2_ros_keep_their_reason(graph: Graph, error: Exception, fault: Fault) -> None:
+    Tf2Buffer.error = error
     with pytest.raises(TransformError, match="camera") as caught:
-        Tf2Transforms(None, module).lookup("/camera", "lidar", 10 * S)
+        Tf2Transforms(graph.node, TF2_ROS).lookup("/camera", "lidar", 10 * S)
     assert caught.value.fault is fault
+
+
+def set_clock(node: Any, *seconds: float) -> None:
+    """Let a node's clock show these times one after the other, as /clock does."""
+    clock = node.get_clock()
+    for at in seconds:
+        clock.set_ros_time_override(Time(seconds=at, clock_type=ClockType.ROS_TIME))
+
+
+@pytest.fixture
+def simulated(graph: Graph) -> Iterator[Any]:
+    """A node with the time of a simulation."""
+    context = Context()
+    rclpy.init(context=context, domain_id=graph.domain, args=[])
+    node = rclpy.create_node("simulated", context=context)
+    node.get_clock()._set_ros_time_is_active(True)
+    yield node
+    node.destroy_node()
+    context.try_shutdown()
+
+
+@pytest.mark.ros
+def test_transforms_of_a_simulation_are_forgotten_when_it_starts_again(simulated: Any) -> None:
+    set_clock(simulated, 100.0)
+    listener = TransformListener(simulated, Image)  # of any type: the test hands it its messages
+    mounting = TransformStamped(child_frame_id="camera", header=make_header(0, "base"))
+    listener._on_static(types.SimpleNamespace(transforms=[mounting]))
+    driven = TransformStamped(child_frame_id="base", header=make_header(101 * S, "odom"))
+    listener._on_moving(types.SimpleNamespace(transforms=[driven]))
+    set_clock(simulated, 101.5, 101.2)  # not a new run
+    listener.lookup("odom", "base", 101 * S)
+    set_clock(simulated, 100.0)
+    with pytest.raises(TransformError, match="set back") as caught:
+        listener.lookup("odom", "base", 101 * S)
+    assert caught.value.fault is Fault.NOT_YET
+    listener.lookup("base", "camera", 101 * S)
+
+
+@pytest.mark.ros
+def test_the_buffer_of_tf2_ros_is_cleared_when_a_simulation_starts_again(simulated: Any) -> None:
+    set_clock(simulated, 100.0)
+    transforms = Tf2Transforms(simulated, TF2_ROS)
+    set_clock(simulated, 101.5, 101.2)
+    assert Tf2Buffer.cleared == 0
+    set_clock(simulated, 100.0)
+    assert Tf2Buffer.cleared == 1
+    del transforms  # until here it listens

@@ -163,6 +163,37 @@ def test_only_the_last_seconds_are_kept_and_a_bag_may_start_again() -> None:
     assert fault_of(buffer, "odom", "base", 19 * S) is Fault.NOT_YET
 
 
+def test_a_run_that_starts_again_soon_is_not_mixed_with_the_run_before() -> None:
+    buffer = TransformBuffer()
+    for i in range(600):  # drives at 1 m/s
+        put(buffer, "odom", "base", from_xyz_rpy(0.01 * i, 0, 0, 0, 0, 0), i * S // 100)
+    for i in range(301):  # stands still
+        put(buffer, "odom", "base", np.eye(4), i * S // 100 + 3_000_000)
+    for milliseconds in range(2950, 3000):
+        T = buffer.lookup("odom", "base", milliseconds * S // 1000)
+        assert T[0, 3] == 0.0
+
+
+@given(st.permutations(range(20)))
+def test_transforms_out_of_order_by_up_to_a_second_are_all_kept(order: list[int]) -> None:
+    buffer = TransformBuffer()
+    for i in order:
+        put(buffer, "odom", "base", from_xyz_rpy(i, 0, 0, 0, 0, 0), 10 * S + i * S // 20)
+    for i in range(20):
+        assert buffer.lookup("odom", "base", 10 * S + i * S // 20)[0, 3] == i
+
+
+def test_what_moves_is_forgotten_on_request_and_what_is_static_is_not() -> None:
+    buffer = TransformBuffer()
+    put(buffer, "odom", "base", np.eye(4), 10 * S)
+    put(buffer, "base", "camera", from_xyz_rpy(1, 0, 0, 0, 0, 0), static=True)
+    buffer.clear_moving()
+    assert fault_of(buffer, "odom", "base", 10 * S) is Fault.NOT_YET
+    assert buffer.lookup("base", "camera", 0)[0, 3] == 1.0
+    put(buffer, "odom", "base", np.eye(4), 9 * S)
+    assert buffer.lookup("odom", "camera", 9 * S)[0, 3] == 1.0
+
+
 def test_a_frame_hangs_on_its_latest_parent_and_static_holds_for_all_time() -> None:
     buffer = TransformBuffer()
     put(buffer, "odom", "base", np.eye(4), S)

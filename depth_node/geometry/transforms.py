@@ -21,6 +21,9 @@ from depth_node.types import ArrayF64
 
 HORIZON_S = 10.0
 """For how long transforms are kept, as in tf2."""
+RESTART_S = 2.0
+"""Stamps that fall back by more are a bag or a simulation that starts again, and not messages out
+of order."""
 MAX_FRAMES = 2000
 """Frames of a buffer: a publisher that invents names must not fill the memory."""
 MAX_NAME = 255
@@ -105,17 +108,19 @@ class _Edge:
 
     Attributes:
         parent: the parent's name.
+        static: whether it holds for all time.
         stamps: sorted, nanoseconds; empty for a static edge.
         poses: T_parent_child at each stamp as (translation, quaternion x y z w); one if static.
     """
 
     parent: str
+    static: bool
     stamps: list[int] = field(default_factory=list)
     poses: list[tuple[ArrayF64, ArrayF64]] = field(default_factory=list)
 
     def at(self, stamp_ns: int) -> ArrayF64:
         """T_parent_child at a stamp inside the kept time: linear and slerp between neighbours."""
-        if not self.stamps:
+        if self.static:
             translation, quaternion = self.poses[0]
             return rigid(translation, Rotation.from_quat(quaternion))
         i = bisect.bisect_left(self.stamps, stamp_ns)
@@ -129,9 +134,8 @@ class _Edge:
 
     def add(self, stamp_ns: int, pose: tuple[ArrayF64, ArrayF64], horizon_ns: int) -> None:
         """Insert in the order of the stamps and forget what is older than the horizon."""
-        if self.stamps and stamp_ns < self.stamps[-1] - horizon_ns:  # a bag that starts again
-            self.stamps.clear()
-            self.poses.clear()
+        if self.stamps and stamp_ns < self.stamps[-1] - RESTART_S * _NS:
+            self.clear()
         i = bisect.bisect_left(self.stamps, stamp_ns)
         if i < len(self.stamps) and self.stamps[i] == stamp_ns:
             self.poses[i] = pose
@@ -141,6 +145,11 @@ class _Edge:
         old = bisect.bisect_left(self.stamps, self.stamps[-1] - horizon_ns)
         old = max(old, len(self.stamps) - MAX_STAMPS)
         del self.stamps[:old], self.poses[:old]
+
+    def clear(self) -> None:
+        """Forget every pose."""
+        self.stamps.clear()
+        self.poses.clear()
 
 
 class TransformBuffer:
@@ -165,7 +174,8 @@ class TransformBuffer:
         """Take in T_parent_child.
 
         A frame has one parent: another one replaces it and its history. A static transform holds
-        for all time.
+        for all time. A stamp that lies more than `RESTART_S` before the frame's newest one begins
+        a new history: poses of two runs must not be mixed.
 
         Args:
             parent: name of the parent's frame; a leading slash is ignored.
@@ -215,13 +225,23 @@ class TransformBuffer:
                     f"{what} would be one more than {MAX_FRAMES} frames; something publishes "
                     "transforms of ever new names: stop it, and restart the node",
                 )
-            if edge is None or edge.parent != parent or static == bool(edge.stamps):
-                edge = self._edges[child] = _Edge(parent)
+            if edge is None or edge.parent != parent or edge.static != static:
+                edge = self._edges[child] = _Edge(parent, static)
             if static:
                 edge.poses[:] = [pose]
             else:
                 edge.add(stamp_ns, pose, self._horizon_ns)
             self._news.notify_all()
+
+    def clear_moving(self) -> None:
+        """Forget every transform but the static ones, as tf2 does when its clock is set back.
+
+        The frames stay known: a look-up finds that nothing has been heard since.
+        """
+        with self._news:
+            for edge in self._edges.values():
+                if not edge.static:
+                    edge.clear()
 
     def frames(self) -> list[str]:
         """The names of all frames that were heard of, sorted."""
@@ -278,7 +298,7 @@ class TransformBuffer:
         T = np.eye(4)
         for child in path[:-1]:
             edge = self._edges[child]
-            if edge.stamps:
+            if not edge.static:
                 _check_time(child, edge, stamp_ns)
             T = edge.at(stamp_ns) @ T
         return T
@@ -293,6 +313,12 @@ class TransformBuffer:
 
 def _check_time(child: str, edge: _Edge, stamp_ns: int) -> None:
     what = f"transform {edge.parent!r} -> {child!r}"
+    if not edge.stamps:
+        raise TransformError(
+            Fault.NOT_YET,
+            f"{what} has not been heard since the clock was set back; its publisher is late or has "
+            "stopped",
+        )
     if stamp_ns < edge.stamps[0]:
         raise TransformError(
             Fault.TOO_OLD,

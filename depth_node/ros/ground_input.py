@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 from typing import Any
 
@@ -11,36 +12,42 @@ from sensor_msgs.msg import Imu
 
 from depth_node.geometry.transforms import Transforms, from_xyz_rpy
 from depth_node.ros.followed_topic import FollowedTopic
+from depth_node.ros.history import History, Message
 from depth_node.ros.sensors import gravity_direction
 from depth_node.ros.sparse import TF_TIMEOUT_S
-from depth_node.ros.wire import ConversionError, stamp_ns
+from depth_node.ros.wire import ConversionError
 from depth_node.scale.ground import GroundReference
 from depth_node.scale_parameters import GroundSettings, parse_extrinsics
 from depth_node.types import ArrayF64, Frame
 
-_KEPT = 64
+AVERAGED = 64
 """IMU messages that are averaged at most: a third of a second at 200 Hz."""
+SPACING_S = 0.004
+"""Least time between IMU messages that are kept: as many as are averaged of a faster one."""
 
 
 class GroundInput:
     """Gathers the camera's height and the direction of gravity for one frame at a time."""
 
     def __init__(self, node: Node, settings: GroundSettings) -> None:
-        self._messages: tuple[Any, ...] = ()  # replaced as a whole: two threads
-        self.imu = FollowedTopic(node, settings.imu_topic, (Imu,), self._keep, depth=_KEPT)
-
-    def _keep(self, msg: Imu) -> None:
-        self._messages = (*self._messages[1 - _KEPT :], msg)
+        self._history = History(SPACING_S)
+        self.imu = FollowedTopic(
+            node, settings.imu_topic, (Imu,), self._history.add, depth=AVERAGED
+        )
 
     def close(self) -> None:
         """Unsubscribe and forget."""
         self.imu.close()
-        self._messages = ()
+        self._history.clear()
 
     def reference(
         self, frame: Frame, settings: GroundSettings, transforms: Transforms, max_age_s: float
-    ) -> GroundReference:
+    ) -> GroundReference | None:
         """Height and direction at the time of a frame.
+
+        Returns:
+            None when the frame came too soon after the subscription to the IMU to say that nothing
+            comes of it.
 
         Raises:
             TransformError: TF does not have what is to come from it.
@@ -64,7 +71,10 @@ class GroundInput:
         if settings.direction == "fixed":
             down = level_down(math.radians(settings.pitch_deg), math.radians(settings.roll_deg))
         elif settings.direction == "imu":
-            down = self._gravity(frame, settings, transforms, max_age_s)
+            around = self._around(frame, max_age_s)
+            if not around:
+                return None
+            down = self._gravity(around, frame, settings, transforms)
         return GroundReference(
             height_m=height,
             down=None if down is None else (float(down[0]), float(down[1]), float(down[2])),
@@ -72,20 +82,27 @@ class GroundInput:
             direction_sigma_rad=math.radians(settings.direction_sigma_deg),
         )
 
-    def _gravity(
-        self, frame: Frame, settings: GroundSettings, transforms: Transforms, max_age_s: float
-    ) -> ArrayF64:
-        """Down in the camera's frame: the mean over the IMU's messages around the image."""
-        around = [
-            msg
-            for msg in self._messages
-            if abs(frame.stamp_ns - stamp_ns(msg.header)) <= max_age_s * 1e9
-        ]
-        if not around:
+    def _around(self, frame: Frame, max_age_s: float) -> list[Any]:
+        """The IMU's messages nearest to a frame, none where it is too early for them."""
+
+        def apart_ns(message: Message) -> int:
+            return abs(message.stamp_ns - frame.stamp_ns)
+
+        near = [m for m in self._history.messages() if apart_ns(m) <= max_age_s * 1e9]
+        if near:
+            near = heapq.nsmallest(AVERAGED, near, key=apart_ns)
+            self._history.forget_before(min(m.received_ns for m in near))
+        elif not self.imu.too_early(frame.received_ns):
             raise ConversionError(
                 f"no IMU message on {self.imu.topic} within {max_age_s:g} s of the image; start "
                 "the IMU, set ground.imu_topic, or synchronise the clocks"
             )
+        return [m.msg for m in near]
+
+    def _gravity(
+        self, around: list[Any], frame: Frame, settings: GroundSettings, transforms: Transforms
+    ) -> ArrayF64:
+        """Down in the camera's frame: the mean over the IMU's messages around the image."""
         directions, refusal = [], ""
         for msg in around:
             try:
@@ -96,7 +113,7 @@ class GroundInput:
             raise ConversionError(refusal)
         numbers = parse_extrinsics("ground.imu_extrinsics", settings.imu_extrinsics)
         if numbers is None:
-            imu_frame = around[-1].header.frame_id
+            imu_frame = around[0].header.frame_id
             where = transforms.lookup(frame.frame_id, imu_frame, frame.stamp_ns, TF_TIMEOUT_S)
         else:
             where = from_xyz_rpy(*numbers)

@@ -17,6 +17,7 @@ from depth_node.health import Health, Level
 from depth_node.parameters import CameraSettings
 from depth_node.ros.calibration import CameraInfoCache
 from depth_node.ros.compressed_image import decode_compressed
+from depth_node.ros.followed_topic import SILENCE_S
 from depth_node.ros.images import decode_image
 from depth_node.ros.qos import input_qos, offered_reliability
 from depth_node.ros.wire import stamp_ns
@@ -24,8 +25,6 @@ from depth_node.types import CameraModel, Frame, ImageU8
 
 LOOK_PERIOD_S = 0.5
 """How often the graph is asked who publishes the image."""
-SILENCE_S = 2.0
-"""Without an image for so long, the topic counts as silent."""
 
 _RELIABILITIES = {
     "reliable": ReliabilityPolicy.RELIABLE,
@@ -44,6 +43,16 @@ def image_offers(topic: str, transport: str) -> list[tuple[str, bool]]:
     if transport in ("auto", "compressed"):
         offers += [(topic, True), (f"{topic}/compressed", True)]
     return offers
+
+
+def image_base(topic: str) -> str:
+    """The image topic of image_transport's convention: without the suffix of the transport."""
+    return topic.removesuffix("/compressed")
+
+
+def camera_info_beside(topic: str) -> str:
+    """The neighbour of an image topic, raw or compressed, on which its CameraInfo is published."""
+    return image_base(topic).rpartition("/")[0] + "/camera_info"
 
 
 @dataclass(frozen=True)
@@ -72,10 +81,11 @@ class ImageTopic:
         self._settings = settings
         self._health = health
         self.topic: str = node.resolve_topic_name(settings.topic)
-        self.info_topic = self._resolve_info_topic()
+        self._info_topics = self._resolve_info_topics()
+        self.info_topic = self._info_topics[0]
         self._fixed = read_calibration(settings.calibration) if settings.calibration else None
         self._infos = CameraInfoCache(self.info_topic, health)
-        self._already_rectified = "rect" in self.topic.rsplit("/", 1)[-1]
+        self._already_rectified = "rect" in image_base(self.topic).rpartition("/")[2]
         self._submit: Callable[[Callable[[], Frame]], None] | None = None
         self._choice: _Choice | None = None
         self._subscription: Any = None
@@ -83,15 +93,19 @@ class ImageTopic:
         self._timer: Any = None
         self._last_image_s = 0.0
 
-    def _resolve_info_topic(self) -> str:
-        """The parameter, else a remapping of `camera_info`, else the image's neighbour."""
+    def _resolve_info_topics(self) -> list[str]:
+        """The parameter, else a remapping of `camera_info`, else the image's neighbour.
+
+        A remapping to the name that `camera_info` has anyway cannot be told from none: that topic
+        comes second.
+        """
         if self._settings.info_topic:
-            return str(self._node.resolve_topic_name(self._settings.info_topic))
+            return [str(self._node.resolve_topic_name(self._settings.info_topic))]
         remapped = str(self._node.resolve_topic_name("camera_info"))
         namespace = self._node.get_namespace().rstrip("/")
         if remapped != f"{namespace}/camera_info":
-            return remapped
-        return self.topic.rsplit("/", 1)[0] + "/camera_info"
+            return [remapped]
+        return list(dict.fromkeys([camera_info_beside(self.topic), remapped]))
 
     def describe(self) -> str:
         """The camera in words."""
@@ -110,16 +124,22 @@ class ImageTopic:
         """Subscribe, and hand every image to `submit` as a function that decodes it."""
         self._submit = submit
         self._last_image_s = time.monotonic()
-        if self._fixed is None:
-            # Best effort hears every driver; a CameraInfo is small enough to arrive all the same.
-            qos = input_qos(ReliabilityPolicy.BEST_EFFORT)
-            self._info_subscription = self._node.create_subscription(
-                CameraInfo, self.info_topic, self._infos.add, qos
-            )
+        self._listen_to_info()
         # Not the ROS clock: a simulation that stands still publishes its topics all the same.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._timer = self._node.create_timer(LOOK_PERIOD_S, self._look, clock=steady)
         self._look()
+
+    def _listen_to_info(self) -> None:
+        if self._fixed is not None:
+            return
+        if self._info_subscription is not None:
+            self._node.destroy_subscription(self._info_subscription)
+        # Best effort hears every driver; a CameraInfo is small enough to arrive all the same.
+        qos = input_qos(ReliabilityPolicy.BEST_EFFORT)
+        self._info_subscription = self._node.create_subscription(
+            CameraInfo, self.info_topic, self._infos.add, qos
+        )
 
     def stop(self) -> None:
         """Unsubscribe."""
@@ -146,6 +166,8 @@ class ImageTopic:
             self._choice = choice
             self._last_image_s = time.monotonic()  # it has only now had a chance to be heard
             self._node.get_logger().info(f"camera: {self.describe()}")
+        elif choice is not None:
+            self._follow_info()  # half a second after the image: the neighbour had its chance
         self._report_silence(published=choice is not None)
 
     def _choose(self) -> _Choice | None:
@@ -160,6 +182,24 @@ class ImageTopic:
                 fixed = _RELIABILITIES.get(self._settings.reliability)
                 return _Choice(topic, compressed, fixed or offered_reliability(publishers))
         return None
+
+    def _follow_info(self) -> None:
+        """Take CameraInfo from the first of its topics that is published, the neighbour for good.
+
+        The other one may be that of another camera.
+        """
+        if len(self._info_topics) == 1:
+            return
+        published = [t for t in self._info_topics if self._node.count_publishers(t) > 0]
+        if not published:
+            return
+        if published[0] == self._info_topics[0]:
+            del self._info_topics[1:]
+        if published[0] != self.info_topic:
+            self.info_topic = published[0]
+            self._infos = CameraInfoCache(self.info_topic, self._health)
+            self._listen_to_info()
+            self._node.get_logger().info(f"camera: {self.describe()}")
 
     def _report_silence(self, *, published: bool) -> None:
         silent_s = time.monotonic() - self._last_image_s

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import time
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from rclpy.node import Node
@@ -13,8 +12,9 @@ from sensor_msgs.msg import Image, LaserScan, PointCloud2, Range
 
 from depth_node.geometry.transforms import Transforms, from_xyz_rpy
 from depth_node.ros.followed_topic import FollowedTopic
+from depth_node.ros.history import History, Message
 from depth_node.ros.sparse import Measured, depth_from_image, located, read
-from depth_node.ros.wire import ConversionError, stamp_ns
+from depth_node.ros.wire import ConversionError
 from depth_node.scale.points import RangeNoise, SparseDepth, from_depth_image, project
 from depth_node.scale_parameters import ScaleSettings, parse_extrinsics
 from depth_node.types import CameraModel, Frame
@@ -26,8 +26,8 @@ KINDS: dict[str, tuple[type[Any], ...]] = {
     "landmarks": (PointCloud2, Image),
 }
 """The accepted message types of each sensor, by its parameter group."""
-KEPT = 4
-"""Messages kept for the image that they belong to: 0.4 s of a LiDAR at 10 Hz."""
+SPACING_S = 0.015
+"""Least time between messages that are kept: all at 50 Hz, and a neighbour within 10 ms above."""
 OTHER_CLOCK_S = 1.0
 """A measurement that arrived with an image but is stamped so far from it has another clock."""
 _NS = 1_000_000_000
@@ -45,16 +45,6 @@ class SensorError(ValueError):
         self.why = why
 
 
-@dataclass(eq=False)
-class _Message:
-    """A message as it came, and its points once a frame wanted them."""
-
-    msg: Any
-    stamp_ns: int
-    received_ns: int
-    measured: Measured | None = None
-
-
 class RangingSensor:
     """Keeps a sensor's newest messages and turns them into depths when a frame wants them.
 
@@ -69,24 +59,20 @@ class RangingSensor:
 
     def __init__(self, node: Node, name: str, topic: str) -> None:
         self.name = name
-        self.topic = FollowedTopic(node, topic, KINDS[name], self._keep, depth=1)
+        self._history = History(SPACING_S)  # callbacks only keep: the work waits for a frame
+        self.topic = FollowedTopic(node, topic, KINDS[name], self._history.add, depth=1)
         self.used = 0
         self.refused: Counter[str] = Counter()
         self.in_picture = (0, 0)
         self.moved = False
-        self._messages: tuple[_Message, ...] = ()  # replaced as a whole: two threads
-        self._handed_out: _Message | None = None
-
-    def _keep(self, msg: Any) -> None:
-        """Runs on the executor's thread, for every message: the work waits for a frame."""
-        message = _Message(msg, stamp_ns(msg.header), time.monotonic_ns())
-        self._messages = (*self._messages[1 - KEPT :], message)
+        self._read: tuple[Message, Measured] | None = None
+        self._handed_out: Message | None = None
 
     def close(self) -> None:
         """Unsubscribe and forget what was measured."""
         self.topic.close()
-        self._messages = ()
-        self._handed_out = None
+        self._history.clear()
+        self._read = self._handed_out = None
 
     def forget_use(self) -> None:
         """Hand out again what was handed out: whoever took it has forgotten it."""
@@ -113,7 +99,8 @@ class RangingSensor:
             transforms: TF.
 
         Returns:
-            At least one point, or None when they were handed out before.
+            At least one point, or None when they were handed out before, or when the image came
+            too soon after the subscription to say that nothing comes.
 
         Raises:
             SensorError: there is nothing near the frame in time, or nothing in its picture.
@@ -121,6 +108,8 @@ class RangingSensor:
             TransformError: TF does not connect sensor and camera.
         """
         message = self._nearest(frame, scale.max_age_s)
+        if message is None:
+            return None
         noise = RangeNoise(group.sigma_m, group.sigma_ratio)
         if isinstance(message.msg, Image):
             if message is self._handed_out:
@@ -144,7 +133,7 @@ class RangingSensor:
         return points
 
     def _depth_image(
-        self, message: _Message, frame: Frame, camera: CameraModel, group: Any, noise: RangeNoise
+        self, message: Message, frame: Frame, camera: CameraModel, group: Any, noise: RangeNoise
     ) -> tuple[SparseDepth, int]:
         _check_own_view(message.msg, frame)
         image = depth_from_image(message.msg)
@@ -162,7 +151,7 @@ class RangingSensor:
 
     def _points(
         self,
-        message: _Message,
+        message: Message,
         frame: Frame,
         camera: CameraModel,
         group: Any,
@@ -170,18 +159,20 @@ class RangingSensor:
         scale: ScaleSettings,
         transforms: Transforms,
     ) -> tuple[SparseDepth, int] | None:
-        if message.measured is None:
-            message.measured = read(message.msg, getattr(group, "min_intensity", 0.0))
+        known = self._read  # another thread may close the sensor meanwhile
+        if known is not None and known[0] is message:
+            measured = known[1]
+        else:
+            measured = read(message.msg, getattr(group, "min_intensity", 0.0))
+            self._read = (message, measured)
         fixed = parse_extrinsics(f"{self.name}.extrinsics", group.extrinsics)
         if fixed is None:
-            message.measured, where, self.moved = located(
-                message.measured, frame, transforms, scale.odometry_frame
-            )
+            measured, where, self.moved = located(measured, frame, transforms, scale.odometry_frame)
+            self._read = (message, measured)
         else:
             where, self.moved = from_xyz_rpy(*fixed), False
         if message is self._handed_out and not self.moved:
             return None
-        measured = message.measured
         points = project(
             measured.points,
             where,
@@ -197,18 +188,20 @@ class RangingSensor:
         points = replace(points, footprint_px=radius, measured_ns=message.stamp_ns)
         return points, len(measured.points)
 
-    def _nearest(self, frame: Frame, max_age_s: float) -> _Message:
+    def _nearest(self, frame: Frame, max_age_s: float) -> Message | None:
         topic = self.topic.topic
-        messages = self._messages
-        if not messages:
-            raise SensorError("nothing received", self._silence())
-        nearest = min(messages, key=lambda m: abs(m.stamp_ns - frame.stamp_ns))
-        apart_s = (frame.stamp_ns - nearest.stamp_ns) / _NS
-        if abs(apart_s) <= max_age_s:
+        messages = self._history.messages()
+        nearest = min(messages, key=lambda m: abs(m.stamp_ns - frame.stamp_ns), default=None)
+        apart_s = math.inf if nearest is None else abs(nearest.stamp_ns - frame.stamp_ns) / _NS
+        if nearest is not None and apart_s <= max_age_s:
+            self._history.forget_before(nearest.received_ns)
             return nearest
-        newest = messages[-1]
-        arrived_apart_s = abs(frame.received_ns - newest.received_ns) / _NS
-        if abs(apart_s) > OTHER_CLOCK_S and arrived_apart_s < OTHER_CLOCK_S:
+        if self.topic.too_early(frame.received_ns):
+            return None
+        if nearest is None:
+            raise SensorError("nothing received", self._silence())
+        arrived_apart_s = min(abs(m.received_ns - frame.received_ns) for m in messages) / _NS
+        if apart_s > OTHER_CLOCK_S and arrived_apart_s < OTHER_CLOCK_S:
             raise SensorError(
                 "another clock",
                 f"stamps on {topic} lie more than {OTHER_CLOCK_S:g} s from those of the images "

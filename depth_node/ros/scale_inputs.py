@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -14,6 +15,7 @@ from rclpy.node import Node
 from depth_node.geometry.transforms import TransformError, Transforms
 from depth_node.health import Health, Level, concise
 from depth_node.parameters import Settings
+from depth_node.ros.followed_topic import SILENCE_S
 from depth_node.ros.ground_input import GroundInput
 from depth_node.ros.ranging import KINDS, RangingSensor, SensorError
 from depth_node.ros.status import points_used
@@ -35,10 +37,8 @@ class ScaleInputs:
     """Everything that measures metres around the camera, as the parameters enable it.
 
     Callbacks only keep the message. It is converted, located by TF and projected on the pipeline's
-    thread, for a frame that wants it; the newest messages win.
-
-    Attributes:
-        settings: may be replaced at any time; the next frame sees the new ones.
+    thread, for a frame that wants it; the newest messages win. What a source lacks is reported from
+    `SILENCE_S` after it was first listened to, and not once it is stopped.
     """
 
     def __init__(
@@ -52,28 +52,46 @@ class ScaleInputs:
             health: where problems are reported, under the name of the parameter group.
             listen: begins to listen to TF; called on the executor's thread when it is needed.
         """
-        self.settings = settings
+        self._settings = settings
         self._node = node
         self._health = health
         self._listen = listen
         self._transforms: Transforms = NoTransforms()
-        self._listens = False
+        self._listens_since_ns: int | None = None
         self._timer: Any = None
+        self._running = False
         self._lock = threading.Lock()
         self._problems: dict[str, str] = {}
         self._logged: set[tuple[str, str]] = set()
         self._sensors = [RangingSensor(node, name, getattr(settings, name).topic) for name in KINDS]
         self._ground = GroundInput(node, settings.ground)
 
+    @property
+    def settings(self) -> Settings:
+        """The parameters in force; new ones hold from the next frame on, and are followed at once.
+
+        They are set on the executor's thread.
+        """
+        return self._settings
+
+    @settings.setter
+    def settings(self, settings: Settings) -> None:
+        if self._running:
+            self._follow(settings)  # before a frame can ask for what is enabled by them
+        self._settings = settings
+
     def start(self) -> None:
         """Subscribe to what is enabled, and follow the parameters and the graph from now on."""
+        self._running = True
         # Not the ROS clock: a simulation that stands still publishes its topics all the same.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._timer = self._node.create_timer(LOOK_PERIOD_S, self.look, clock=steady)
         self.look()
 
     def stop(self) -> None:
-        """Unsubscribe and forget what was measured."""
+        """Unsubscribe, forget what was measured, and report nothing more."""
+        with self._lock:
+            self._running = False
         if self._timer is not None:
             self._node.destroy_timer(self._timer)
             self._timer = None
@@ -86,7 +104,9 @@ class ScaleInputs:
 
     def look(self) -> None:
         """Subscribe to what is enabled and published now."""
-        settings = self.settings
+        self._follow(self._settings)
+
+    def _follow(self, settings: Settings) -> None:
         wanted = measuring(settings)
         for sensor in self._sensors:
             if sensor.name in wanted:
@@ -101,9 +121,10 @@ class ScaleInputs:
             self._ground.close()
         if "ground" not in wanted:
             self._well("ground")
-        if not self._listens and any(_needs_tf(settings, name) for name in wanted):
+        listens = self._listens_since_ns is not None
+        if not listens and any(_needs_tf(settings, name) for name in wanted):
             self._transforms = self._listen()
-            self._listens = True
+            self._listens_since_ns = time.monotonic_ns()
 
     def forget_use(self) -> None:
         """Give again what was given: the estimator has forgotten it."""
@@ -129,7 +150,8 @@ class ScaleInputs:
             except SensorError as error:
                 self._refuse(sensor, error.why, error)
             except TransformError as error:
-                self._refuse(sensor, f"transform {error.fault.value}", error)
+                if not self._too_early_for_tf(frame):
+                    self._refuse(sensor, f"transform {error.fault.value}", error)
             except ConversionError as error:
                 self._refuse(sensor, "unreadable", error)
             else:
@@ -146,9 +168,8 @@ class ScaleInputs:
             if not where:
                 self._health.clear(topic)
                 continue
-            self._health.report(
+            self._warn(
                 topic,
-                Level.WARN,
                 f"{source}: its points fit the picture better when they are {where}; "
                 "calibrate its extrinsics, or set scale.align to false if they are right",
             )
@@ -160,7 +181,8 @@ class ScaleInputs:
                 frame, settings.ground, self._transforms, settings.scale.max_age_s
             )
         except (ConversionError, TransformError) as error:
-            self._report("ground", type(error).__name__, str(error))
+            if not (isinstance(error, TransformError) and self._too_early_for_tf(frame)):
+                self._report("ground", type(error).__name__, str(error))
             return None
         self._well("ground")
         return reference
@@ -172,12 +194,25 @@ class ScaleInputs:
     def _report(self, source: str, why: str, text: str) -> None:
         """Tell the diagnostics, and the log the first time: a sensor may fail with every frame."""
         problem = concise(f"{source}: {text}")
+        if not self._warn(source, problem):
+            return
         with self._lock:
             self._problems[source] = problem
-        self._health.report(source, Level.WARN, problem)
         if (source, why) not in self._logged:
             self._logged.add((source, why))
             _log.warning("%s", problem)
+
+    def _warn(self, topic: str, text: str) -> bool:
+        """Tell the diagnostics, unless stopped meanwhile: then nobody would take it back."""
+        with self._lock:
+            if self._running:
+                self._health.report(topic, Level.WARN, text)
+            return self._running
+
+    def _too_early_for_tf(self, frame: Frame) -> bool:
+        """Whether transforms that are published may still be unheard."""
+        since_ns = self._listens_since_ns
+        return since_ns is None or frame.received_ns < since_ns + SILENCE_S * 1e9
 
     def _well(self, source: str) -> None:
         with self._lock:

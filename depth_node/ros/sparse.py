@@ -88,7 +88,7 @@ def depth_from_image(msg: Image) -> ArrayF32:
         HxW float32 metres; invalid pixels are 0, NaN or infinite as they came.
 
     Raises:
-        ConversionError: another encoding, or too little data for the size.
+        ConversionError: another encoding, no pixels, or too little data for the size.
     """
     if msg.encoding not in _DEPTH_TYPES:
         raise ConversionError(
@@ -96,8 +96,13 @@ def depth_from_image(msg: Image) -> ArrayF32:
             "millimetres: choose the depth topic"
         )
     kind = np.dtype((">" if msg.is_bigendian else "<") + _DEPTH_TYPES[msg.encoding])
+    if msg.width == 0 or msg.height == 0:
+        raise ConversionError(
+            f"depth image is {msg.width}x{msg.height}; expected a size above 0: the message is "
+            "empty, correct the driver"
+        )
     row_bytes = msg.width * kind.itemsize
-    needed = msg.step * (msg.height - 1) + row_bytes if msg.height else 0
+    needed = msg.step * (msg.height - 1) + row_bytes
     if msg.step < row_bytes or len(msg.data) < needed:
         raise ConversionError(
             f"depth image of {msg.width}x{msg.height} has {len(msg.data)} bytes in rows of "

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from rclpy.clock import JumpThreshold
 from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -50,6 +52,7 @@ class TransformListener:
         )
         node.create_subscription(message, "/tf", self._on_moving, moving)
         node.create_subscription(message, "/tf_static", self._on_static, static)
+        self._jumps = _when_set_back(node, self._buffer.clear_moving)
 
     def lookup(self, target: str, source: str, stamp_ns: int, timeout_s: float = 0.0) -> ArrayF64:
         """T_target_source at a time; see `Transforms`."""
@@ -103,6 +106,7 @@ class Tf2Transforms:
         self._tf2 = tf2_ros
         self._buffer = tf2_ros.Buffer(node=node)
         self._listener = tf2_ros.TransformListener(self._buffer, node)
+        self._jumps = _when_set_back(node, self._buffer.clear)  # Humble's and Iron's do not
 
     def lookup(self, target: str, source: str, stamp_ns: int, timeout_s: float = 0.0) -> ArrayF64:
         """T_target_source at a time; see `Transforms`."""
@@ -154,6 +158,15 @@ def listen(node: Node) -> Transforms:
     except ImportError:
         return NoTransforms()
     return TransformListener(node, TFMessage)
+
+
+def _when_set_back(node: Node, clear: Callable[[], None]) -> Any:
+    """Have a buffer cleared when the node's clock is set back, by tf2's own rule; keep the result.
+
+    A simulation that starts anew sends the same stamps again, for other poses.
+    """
+    back = JumpThreshold(min_forward=None, min_backward=Duration(seconds=-1), on_clock_change=True)
+    return node.get_clock().create_jump_callback(back, post_callback=lambda _: clear())
 
 
 def _asked(target: str, source: str, error: Exception) -> str:

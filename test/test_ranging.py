@@ -1,0 +1,181 @@
+"""What ranging sensors have for a frame, and when what they lack is said."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy")
+
+import rclpy
+import scale_scene as scene
+from rclpy.context import Context
+from rclpy.node import Node
+from ros_graph import stamped
+from sensor_msgs.msg import Image, LaserScan, PointCloud2
+
+from depth_node.domain import private_domain
+from depth_node.geometry.transforms import TransformBuffer
+from depth_node.health import Health
+from depth_node.parameters import Settings
+from depth_node.ros import history
+from depth_node.ros.ranging import RangingSensor, SensorError
+from depth_node.ros.scale_inputs import ScaleInputs
+from depth_node.ros.wire import ConversionError
+from depth_node.scale.alignment import Offset
+from depth_node.scale.metric import MetricScaleEstimator
+from depth_node.scale_parameters import ScaleSettings
+from depth_node.types import CameraModel, Frame
+
+pytestmark = pytest.mark.ros
+S = 1_000_000_000
+LATER_NS = 3 * S
+AHEAD = f"0 0 0 {scene.FORWARD}"
+CAMERA = CameraModel.pinhole(64, 48, 60.0, 60.0, 31.5, 23.5)
+
+
+@pytest.fixture(scope="module")
+def node() -> Iterator[Node]:
+    """A node that nobody spins: what it hears, a test hands over."""
+    with private_domain() as domain:
+        context = Context()
+        rclpy.init(context=context, domain_id=domain, args=[])
+        made = rclpy.create_node("ranging", context=context)
+        yield made
+        made.destroy_node()
+        context.try_shutdown()
+
+
+def frame_at(stamp_ns: int, received_ns: int = 0) -> Frame:
+    return Frame(np.zeros((48, 64, 3), np.uint8), stamp_ns, "camera", CAMERA, received_ns, True)
+
+
+def frame_now(after_ns: int = 0) -> Frame:
+    """A frame that arrives now, or in a while."""
+    return frame_at(10 * S, time.monotonic_ns() + after_ns)
+
+
+def depths(sensor: RangingSensor, frame: Frame, **scale: Any) -> Any:
+    group = replace(getattr(Settings(), sensor.name), extrinsics=AHEAD)
+    settings = ScaleSettings(**scale)
+    return sensor.depths(frame, CAMERA, group, settings, TransformBuffer())
+
+
+@pytest.mark.parametrize("network_s", [0.05, 0.33, 3.0])
+@pytest.mark.parametrize("rate_hz", [1.0, 10.0, 50.0, 100.0, 1000.0])
+def test_a_sensor_of_any_rate_serves_a_network_of_any_speed(
+    node: Node, rate_hz: float, network_s: float
+) -> None:
+    sensor = RangingSensor(node, "range", "range")
+    period_ns = round(S / rate_hz)
+    heard = 0
+    for taken_ns in range(20 * S, 30 * S, S // 2):
+        while heard * period_ns <= taken_ns + network_s * S:
+            sensor._history.add(scene.range_reading(heard * period_ns, 2.0))
+            heard += 1
+        points = depths(sensor, frame_at(taken_ns), max_age_s=0.5)
+        if points is not None:  # else it was handed out before
+            assert abs(points.stamp_ns - taken_ns) <= max(period_ns // 2, S // 100)
+    assert not sensor.refused
+    assert sensor.used >= min(20, 10 * rate_hz)
+
+
+def test_another_clock_is_named_also_after_a_slow_network(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sensor = RangingSensor(node, "range", "range")
+    sensor.topic.look()
+    frame = replace(frame_now(LATER_NS), stamp_ns=500 * S)
+    for i in range(-20, 30):  # it took the frame 3 s to get here
+        arrived_ns = frame.received_ns + i * S // 10
+        monkeypatch.setattr(history.time, "monotonic_ns", lambda at=arrived_ns: at)
+        sensor._history.add(scene.range_reading((i + 20) * S // 10, 2.0))
+    with pytest.raises(SensorError, match="another clock"):
+        depths(sensor, frame)
+    with pytest.raises(SensorError, match=r"more than scale\.max_age_s"):
+        depths(sensor, replace(frame, received_ns=frame.received_ns + 10 * S))
+
+
+@pytest.mark.parametrize(
+    ("name", "msg", "problem"),
+    [
+        ("landmarks", Image(encoding="32FC1"), "0x0"),
+        ("landmarks", PointCloud2(), "none of the 0 points"),
+        ("lidar", PointCloud2(height=1), "none of the 0 points"),
+        ("scan", LaserScan(range_max=9.0), "none of the 0 points"),
+        ("scan", LaserScan(range_max=9.0, ranges=[1.0, 2.0]), "increment"),
+    ],
+)
+def test_an_empty_message_is_refused_in_words(
+    node: Node, name: str, msg: Any, problem: str
+) -> None:
+    sensor = RangingSensor(node, name, name)
+    sensor._history.add(stamped(msg, 10 * S, "camera"))
+    with pytest.raises((SensorError, ConversionError), match=problem):
+        depths(sensor, frame_at(10 * S))
+
+
+@pytest.fixture
+def inputs(node: Node) -> Iterator[ScaleInputs]:
+    """The sensors of a node, none of them enabled and none published."""
+    made = ScaleInputs(node, Settings(), Health(), TransformBuffer)
+    made.start()
+    yield made
+    made.stop()
+
+
+def give(inputs: ScaleInputs, frame: Frame) -> str:
+    """Ask the sensors for a frame; what they say to that."""
+    inputs.give(frame, MetricScaleEstimator())
+    assert inputs.problems() == "; ".join(p.text for p in inputs._health.problems())
+    return inputs.problems()
+
+
+def settings_with(**values: Any) -> Settings:
+    return Settings().with_values({name.replace("__", "."): v for name, v in values.items()})
+
+
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [
+        ({"lidar__enabled": True, "lidar__extrinsics": AHEAD}, "nobody publishes /lidar/points"),
+        ({"ground__enabled": True, "ground__height_m": 1.0}, "no IMU message on /imu/data"),
+        ({"ground__enabled": True, "ground__direction": "tf"}, "TF knows no frame"),
+    ],
+)
+def test_what_a_source_lacks_is_said_once_it_had_time_to_come(
+    inputs: ScaleInputs, values: dict[str, Any], problem: str
+) -> None:
+    inputs.settings = settings_with(**values)
+    assert give(inputs, frame_now()) == ""
+    assert problem in give(inputs, frame_now(LATER_NS))
+    inputs.settings = Settings()
+    assert give(inputs, frame_now(LATER_NS)) == ""
+
+
+def test_a_source_that_is_enabled_is_listened_to_at_once(inputs: ScaleInputs) -> None:
+    inputs.settings = settings_with(lidar__enabled=True)
+    lidar = next(sensor for sensor in inputs._sensors if sensor.name == "lidar")
+    lidar._history.add(scene.lidar(10 * S))
+    assert give(inputs, frame_now()) == ""
+    problem = give(inputs, frame_now(LATER_NS))
+    assert "TF knows no frame" in problem  # and not that TF is not installed
+
+
+def test_a_frame_that_outlives_the_sensors_reports_nothing(node: Node) -> None:
+    inputs = ScaleInputs(
+        node, settings_with(lidar__enabled=True, ground__enabled=True), Health(), TransformBuffer
+    )
+    inputs.start()
+    assert "nobody publishes" in give(inputs, frame_now(LATER_NS))
+    inputs.stop()
+    assert give(inputs, frame_now(LATER_NS)) == ""
+    turned = Offset(du=0.1, gain=0.9)
+    assert turned.described(1.0)
+    inputs.compare_extrinsics(CAMERA, {"lidar": turned})
+    assert inputs._health.problems() == []

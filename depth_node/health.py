@@ -51,6 +51,11 @@ class Health:
         with self._lock:
             return self._problems.pop(topic, None) is not None
 
+    def forget(self, *, but: tuple[str, ...]) -> None:
+        """Clear every topic but these: whatever could tell that the others are well has ended."""
+        with self._lock:
+            self._problems = {t: problem for t, problem in self._problems.items() if t in but}
+
     def problems(self) -> list[Problem]:
         """What is wrong now, the worst first."""
         with self._lock:

@@ -109,8 +109,9 @@ class CameraSettings:
     )
     rectify: str = _param(
         "auto",
-        "Undistort before the network; auto does so when the camera has distortion and the topic "
-        "is not already rectified (its name contains `rect`).",
+        "Rectify before the network; auto does so when the calibration asks for it and the topic "
+        "is not already rectified (its name contains `rect`). off takes raw images as they are: "
+        "the camera that is published is then K, and lens distortion stays in the points.",
         choices=("auto", "on", "off"),
     )
 

@@ -21,13 +21,14 @@ from typing import Protocol
 from depth_node.cadence import Cadence
 from depth_node.engines.base import Engine, EngineError
 from depth_node.geometry.depth import MetricConverter
-from depth_node.geometry.rectify import Rectifier
+from depth_node.geometry.rectify import Rectifier, leave_raw
 from depth_node.handover import Line, Place, Slot, worker
 from depth_node.health import Health, Level, concise
 from depth_node.metrics import Metrics
 from depth_node.parameters import Settings
 from depth_node.scale.base import ScaleEstimator
 from depth_node.types import (
+    CameraModel,
     Disparity,
     Frame,
     ImageU8,
@@ -35,8 +36,12 @@ from depth_node.types import (
     ScaleEstimate,
     ScaleState,
 )
+from depth_node.watch import NetworkWatch, ScaleWatch
 
-JOIN_TIMEOUT_S = 1.0
+JOIN_S = 1.0
+"""Least time that a thread has to end in."""
+LONGEST_JOIN_S = 10.0
+"""Most time that a slow network has to return in from its last frame."""
 WAIT_SHARE = 0.1
 """Longest wait for a fresher frame, as a share of an inference: what it may cost in rate."""
 CLOCK_TOLERANCE_S = 1.0
@@ -85,8 +90,8 @@ class Sink(Protocol):
         """Whether anybody listens; a frame that nobody wants is not computed."""
         ...
 
-    def publish(self, result: Result) -> None:
-        """Send what is wanted of one result."""
+    def publish(self, result: Result) -> bool:
+        """Send what is wanted of one result; whether that was anything."""
         ...
 
 
@@ -137,32 +142,47 @@ class Pipeline:
         self._last_stamp_ns: int | None = None
         self._cadence = Cadence()
         self._inference_s = 0.0
+        self._network_watch = NetworkWatch()
+        self._scale_watch = ScaleWatch(health)
         self._captured: Slot[_Captured] = Slot()
         self._inferred: Slot[_Seen] = Slot()
-        self._threads = [
-            worker("network", self._run_network),
-            worker("output", self._run_output),
-        ]
+        self._network_thread = worker("network", self._run_network)
+        self._output_thread = worker("output", self._run_output)
 
     def start(self) -> None:
         """Begin to work; a pipeline is started once."""
-        for thread in self._threads:
-            thread.start()
+        self._network_thread.start()
+        self._output_thread.start()
 
-    def stop(self) -> bool:
+    def stop(self, *, hurry: bool = False) -> bool:
         """Refuse further frames and end both threads.
 
+        Args:
+            hurry: wait for a slow network no longer than for a fast one: the process is to end.
+
         Returns:
-            False when a thread is still inside a call of the engine after a second; it ends by
-            itself when that call returns, and nothing of it is published.
+            False when the network has not returned from its last frame in three times its usual
+            time (at least 1 s, at most 10 s). Its thread then ends by itself when it does, and
+            nothing of that frame is published.
         """
         for slot in (self._captured, self._inferred):
             if slot.close() is not None:
                 self._metrics.dropped("node stopped")
         self._place.close()
-        for thread in self._threads:
-            thread.join(JOIN_TIMEOUT_S)
-        return not any(thread.is_alive() for thread in self._threads)
+        patience_s = 0.0 if hurry else min(3.0 * self._network_watch.usual_s, LONGEST_JOIN_S)
+        self._network_thread.join(max(patience_s, JOIN_S))
+        self._output_thread.join(JOIN_S)
+        return not self._network_thread.is_alive()
+
+    def look(self) -> None:
+        """Follow what no frame tells: a network that does not return, a scale not asked for."""
+        stall = self._network_watch.stall()
+        if stall:
+            self._problem("network", stall)
+        else:
+            self._health.clear("network")
+        if self.settings.scale.source == "none":
+            self._scale_watch.forget()
 
     def submit(self, decode: Callable[[], Frame]) -> None:
         """Offer the newest frame; `decode` is called only if the frame is still the newest.
@@ -181,7 +201,7 @@ class Pipeline:
         while not self._captured.closed:
             captured = self._captured.take()
             if captured is not None:
-                with self._place:
+                with self._network_watch, self._place:
                     captured = self._newer(captured, 0.0)
                     self._guard(self._see, self._freshest(captured).decode)
 
@@ -213,19 +233,25 @@ class Pipeline:
         """Run one step of one frame; whatever goes wrong costs this frame and no other."""
         try:
             reason = step(*args)
-        except EngineError as error:
-            self._problem("engine", str(error))
-            reason = "engine failed"
-        except ValueError as error:
-            self._problem("image", str(error))
-            reason = "bad image"
         except Exception as error:
-            text = f"{type(error).__name__}: {error}; see the node's log"
-            if self._health.report("internal", Level.ERROR, text):
-                _log.exception("a frame failed in a way that the node does not know")
-            reason = "internal error"
+            reason = self._blame(error)
         if reason is not None:
             self._metrics.dropped(reason)
+
+    def _blame(self, error: Exception) -> str:
+        """Report what cost a frame; why it is dropped."""
+        if self._captured.closed:  # whoever stopped the node is told of nothing that comes later
+            return "node stopped"
+        if isinstance(error, EngineError):
+            self._problem("engine", str(error))
+            return "engine failed"
+        if isinstance(error, ValueError):
+            self._problem("image", str(error))
+            return "bad image"
+        text = f"{type(error).__name__}: {error}; see the node's log"
+        if self._health.report("internal", Level.ERROR, text):
+            _log.exception("a frame failed in a way that the node does not know")
+        return "internal error"
 
     def _problem(self, topic: str, text: str) -> None:
         if self._health.report(topic, Level.ERROR, text):
@@ -245,6 +271,7 @@ class Pipeline:
         started_s = time.perf_counter()
         disparity = self._engine.infer(frame.image)
         self._inference_s = time.perf_counter() - started_s
+        self._network_watch.answered()
         self._metrics.took("network", self._inference_s)
         self._health.clear("engine")
         displaced = self._inferred.put(_Seen(frame, unseen, disparity))
@@ -277,11 +304,24 @@ class Pipeline:
 
     def _rectify(self, frame: Frame) -> tuple[Frame, ImageU8 | None]:
         mode = self.settings.camera.rectify
-        if mode == "off" or frame.camera is None:
-            return replace(frame, rectified=True), None
-        if mode == "auto" and frame.rectified:
+        camera = frame.camera
+        if camera is None or (frame.rectified and mode != "on"):
             return frame, None
+        if mode == "off":
+            self._report_distortion(camera)
+            return leave_raw(frame), None
         return self._rectifier.rectify(replace(frame, rectified=False)), self._rectifier.unseen
+
+    def _report_distortion(self, camera: CameraModel) -> None:
+        if not camera.D.any():
+            self._health.clear("rectify")
+            return
+        text = (
+            f"camera.rectify is off but the lens distorts ({camera.distortion_model}): points are "
+            "the more out of place the nearer they are to the border; set camera.rectify to auto"
+        )
+        if self._health.report("rectify", Level.WARN, text):
+            _log.warning("%s", text)
 
     def _finish(self, seen: _Seen) -> str | None:
         frame, disparity, settings = seen.frame, seen.disparity, self.settings
@@ -290,15 +330,22 @@ class Pipeline:
             estimate = self.estimator.estimate(frame, disparity)
         self.last_estimate = estimate
         depth = None
-        if self._may_be_metres(estimate.state) and frame.camera is not None:
+        metres = self._may_be_metres(estimate.state)
+        if metres and frame.camera is not None:
             with self._metrics.stage("depth"):
                 depth = self._converter.to_metric(
                     disparity, estimate, frame, settings.depth, seen.unseen
                 )
         if self._inferred.closed:
             return "node stopped"
-        self._sink.publish(Result(frame, disparity, estimate, depth))
+        if frame.camera is None:
+            self._scale_watch.forget()  # it is the calibration that is missing first
+        elif settings.scale.source != "none":
+            self._scale_watch.saw(estimate, time.monotonic(), metres=metres)
+        sent = self._sink.publish(Result(frame, disparity, estimate, depth))
         self._health.clear("internal")
+        if not sent:
+            return "nothing to publish"
         latency_s = 1e-9 * (self._now_ns() - frame.stamp_ns)
         self._metrics.published(frame.received_ns, latency_s if frame.stamp_ns > 0 else None)
         return None

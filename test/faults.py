@@ -14,7 +14,7 @@ DEPTH = "/depth/image_rect"
 Made = tuple[Any, Any]
 
 # Faults of the test's engine; see programs/node_with_engine.py.
-NOT_FINITE, RAISES, NO_MEMORY, SLOW = 1, 2, 3, 4
+NOT_FINITE, RAISES, NO_MEMORY, SLOW, HANGS = 1, 2, 3, 4, 5
 SLOW_S = 2.0
 
 

@@ -105,8 +105,9 @@ def test_every_number_survives_the_file(
     text = "\n".join(f"{key}: {value}" for key, value in content.items())
     camera = read_calibration(write(tmp_path, text))
     np.testing.assert_array_equal(camera.K.ravel(), k)
-    np.testing.assert_array_equal(camera.D, coefficients if any(coefficients) else [])
-    assert camera.distortion_model == (content["distortion_model"] if any(coefficients) else "")
+    distorted = any(coefficients) or model_and_d[0] == "equidistant"
+    np.testing.assert_array_equal(camera.D, coefficients if distorted else [])
+    assert camera.distortion_model == (content["distortion_model"] if distorted else "")
 
 
 def test_missing_rectification_and_projection_mean_none(tmp_path: Path) -> None:

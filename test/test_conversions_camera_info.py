@@ -64,6 +64,21 @@ def test_zero_coefficients_are_no_distortion_under_any_model(model, count):
     assert camera.distortion_model == ""
 
 
+def test_zero_coefficients_of_a_fisheye_are_a_fisheye():
+    camera = camera_from_info(info(distortion_model="equidistant", d=[0.0] * 4))
+    assert camera.distorted
+    assert camera.distortion_model == "equidistant"
+    assert list(info_from_camera(camera, Header()).d) == [0.0] * 4
+    assert not camera.rectified().distorted
+
+
+@pytest.mark.parametrize("count", [0, 5])
+def test_zeros_that_no_fisheye_has_are_no_distortion(count):
+    camera = camera_from_info(info(distortion_model="equidistant", d=[0.0] * count))
+    assert not camera.distorted
+    assert camera.distortion_model == ""
+
+
 @pytest.mark.parametrize(
     ("model", "count"),
     [

@@ -151,13 +151,36 @@ def test_what_cannot_be_loaded_is_tried_again_by_the_next() -> None:
     assert pool.share("key", Batching).model == "red channel"
 
 
-def test_an_engine_that_never_returned_is_neither_closed_nor_handed_out_again() -> None:
+def test_an_engine_that_does_not_return_is_not_handed_out_again_and_closed_when_it_does() -> None:
     pool, hung, fresh = EnginePool(), Batching(), Batching()
     front, rear = (pool.share("key", lambda: hung) for _ in range(2))
-    front.abandon()
-    assert pool.share("key", lambda: fresh).shared.engine is fresh
+    with ThreadPoolExecutor(1) as threads:
+        last = threads.submit(front.infer, image(1))
+        assert hung.entered.acquire(timeout=TIMEOUT_S)
+        front.abandon()
+        assert pool.share("key", lambda: fresh).shared.engine is fresh
+        rear.close()
+        assert hung.closed == 0, "closed under a running call"
+        hung.gate.set()
+        last.result(TIMEOUT_S)
+    assert (hung.closed, fresh.closed) == (1, 0)
+    with pytest.raises(EngineError, match="has been closed"):
+        front.infer(image(2))
+
+
+def test_an_engine_that_one_camera_left_behind_stays_open_for_the_others() -> None:
+    pool, engine = EnginePool(), Batching()
+    front, rear = (pool.share("key", lambda: engine) for _ in range(2))
+    with ThreadPoolExecutor(1) as threads:
+        last = threads.submit(front.infer, image(1))
+        assert engine.entered.acquire(timeout=TIMEOUT_S)
+        front.abandon()
+        engine.gate.set()
+        last.result(TIMEOUT_S)
+    assert engine.closed == 0
+    assert rear.infer(image(7)).values[0, 0] == 7.0
     rear.close()
-    assert hung.closed == fresh.closed == 0
+    assert engine.closed == 1
 
 
 def test_frames_that_wait_run_as_one_batch_and_each_camera_gets_its_own_result() -> None:

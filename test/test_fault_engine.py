@@ -11,6 +11,7 @@ pytest.importorskip("rclpy")
 
 from faults import (
     DEPTH,
+    HANGS,
     NO_MEMORY,
     NOT_FINITE,
     RAISES,
@@ -21,6 +22,7 @@ from faults import (
     start_node,
     with_engine_fault,
 )
+from lifecycle_msgs.msg import Transition
 from ros_graph import CameraDriver, Graph, Process, private_graph, stamp_of
 from sensor_msgs.msg import Image
 from test_node_outputs import frame
@@ -108,6 +110,38 @@ def test_a_frame_that_takes_a_hundred_times_as_long_delays_no_other(
     assert int(report.values["dropped: newer frame arrived"]) > 30
 
 
+def test_a_network_that_hangs_is_an_error_until_it_returns(
+    graph: Graph, camera: CameraDriver
+) -> None:
+    with graph.collect(Image, DEPTH) as images:
+        images.wait(3)
+        camera.make = with_engine_fault(HANGS)
+        report = graph.wait_for_problem("the network has been busy with one frame")
+        assert report.level == 2
+        report.assert_accounts_balance()
+        camera.make = frame
+        images.clear()
+        images.wait(3)
+    graph.wait_until(lambda: graph.diagnostics().level == 0)
+    settle(graph)
+
+
+def test_a_slow_network_may_finish_its_frame_when_the_node_is_deactivated() -> None:
+    with private_graph() as graph:
+        # Longer than a thread has to end in where the network is fast.
+        node = start_node(graph, env={"ENGINE_DELAY_S": "1.5"})
+        CameraDriver(graph, frame)
+        with graph.collect(Image, DEPTH) as images:
+            for _ in range(2):
+                images.wait(2, timeout=30.0)  # the next frame has only now begun
+                assert graph.change_state(Transition.TRANSITION_DEACTIVATE)
+                images.clear()
+                assert graph.change_state(Transition.TRANSITION_ACTIVATE)
+            images.wait(1)
+        assert "still busy" not in node.output
+        settle(graph)
+
+
 def test_depth_from_a_slow_network_is_never_older_than_1_2_inferences() -> None:
     with private_graph() as graph:
         start_node(graph, env={"ENGINE_DELAY_S": str(NETWORK_S)})
@@ -123,7 +157,7 @@ def test_depth_from_a_slow_network_is_never_older_than_1_2_inferences() -> None:
         # way to this process, so the wait in the node, where the rule is kept, is checked as well:
         # frames that are taken whenever the network is free wait 31 ms in one case of twenty.
         assert np.quantile(ages_s, 0.8) <= 1.2 * NETWORK_S, np.sort(ages_s)
-        assert float(report.values["waiting_ms.p95"]) < 25.0
+        assert float(report.values["waiting_ms.p95"]) < 28.0
         # Nothing queues: late frames are no older than early ones, and none comes twice.
         assert np.median(ages_s[-10:]) < np.median(ages_s[:10]) + 0.05
         assert all(stamp_of(a) < stamp_of(b) for a, b in pairwise(received))

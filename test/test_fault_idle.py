@@ -47,9 +47,10 @@ class Sink:
             self.asked.release()
         return self._listens
 
-    def publish(self, result: Result) -> None:
+    def publish(self, result: Result) -> bool:
         assert result.depth is not None
         self.asked.release()
+        return True
 
 
 @pytest.mark.parametrize(

@@ -173,18 +173,6 @@ def test_resized_intrinsics_follow_what_opencv_does_to_the_image(size, u, v):
     np.testing.assert_allclose(found, expected[:2], atol=0.05)
 
 
-def test_a_raw_frame_keeps_the_intrinsics_of_its_own_pixels():
-    K = np.array([[50.0, 0, 31], [0, 52, 24], [0, 0, 1]])
-    P = np.array([[40.0, 0, 30, 0], [0, 40, 20, 0], [0, 0, 1, 0]])
-    cam = CameraModel(64, 48, K, np.full(5, 0.01), np.eye(3), P, "plumb_bob")
-    converter, ones = MetricConverter(), Disparity(np.ones((12, 16), np.float32))
-    raw = converter.to_metric(ones, METRIC, frame(camera=cam, rectified=False), SMOOTH)
-    rectified = converter.to_metric(ones, METRIC, frame(camera=cam, rectified=True), SMOOTH)
-    np.testing.assert_array_equal(raw.camera.K, K)
-    np.testing.assert_array_equal(rectified.camera.K, P[:, :3])
-    assert not raw.camera.distorted
-
-
 def test_each_depth_is_an_array_of_its_own():
     converter, one = MetricConverter(), Disparity(np.ones((12, 16), np.float32))
     two = Disparity(np.full((12, 16), 2.0, np.float32))

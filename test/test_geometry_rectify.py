@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from depth_node.geometry.calibration import checked_camera
 from depth_node.geometry.rectify import Rectifier
 from depth_node.types import CameraModel, Frame
 
@@ -75,18 +77,19 @@ MODELS = {
     ),
     "equidistant": (equidistant, [-0.03, 0.012, -0.006, 0.001]),
 }
+MODELS_AND_D = [*MODELS.items(), ("equidistant", (equidistant, [0.0] * 4))]
 
 
 @settings(max_examples=40, deadline=None)
 @given(
-    model=st.sampled_from(sorted(MODELS)),
+    lens=st.sampled_from(MODELS_AND_D),
     u=st.floats(40, WIDTH - 40),
     v=st.floats(40, HEIGHT - 40),
     pitch=st.floats(-3, 3),
     roll=st.floats(-3, 3),
 )
-def test_a_distorted_point_is_rectified_to_where_p_says(model, u, v, pitch, roll):
-    distort, D = MODELS[model]
+def test_a_distorted_point_is_rectified_to_where_p_says(lens, u, v, pitch, roll):
+    model, (distort, D) = lens
     cam = camera(model, D, rotation(pitch, roll))
     in_rectified = np.linalg.inv(cam.P[:, :3]) @ [u, v, 1.0]
     in_raw = cam.R.T @ in_rectified
@@ -96,6 +99,24 @@ def test_a_distorted_point_is_rectified_to_where_p_says(model, u, v, pitch, roll
     rectified = Rectifier().rectify(frame_of(raw, cam))
 
     assert np.hypot(*np.subtract(centroid(rectified.image), (u, v))) <= 0.5
+
+
+def test_an_ideal_fisheye_without_p_is_rectified_as_opencv_has_it():
+    K = np.array([[150.0, 0, 159.5], [0, 150.0, 119.5], [0, 0, 1]])
+    numbers = {"K": K, "D": np.zeros(4), "R": np.eye(3), "P": np.zeros((3, 4))}
+    cam = checked_camera(WIDTH, HEIGHT, **numbers, model="equidistant")
+    ray = np.array([[[np.tan(np.radians(35.0)), 0.1, 1.0]]])
+    seen, _ = cv2.fisheye.projectPoints(ray, np.zeros(3), np.zeros(3), K, np.zeros(4))
+    rectified = Rectifier().rectify(frame_of(blob(*seen.ravel()), cam))
+    expected = (cam.P[:, :3] @ ray.ravel())[:2]
+    assert np.hypot(*np.subtract(seen.ravel(), expected)) > 10.0  # as a pinhole would have it
+    assert np.hypot(*np.subtract(centroid(rectified.image), expected)) <= 0.5
+
+
+def test_equidistant_without_coefficients_is_no_fisheye():
+    cam = camera("equidistant", [], zoom=1.0)
+    result = Rectifier().rectify(frame_of(blob(163, 117), cam))
+    np.testing.assert_allclose(centroid(result.image), (158, 121), atol=0.1)
 
 
 def test_the_rectified_frame_keeps_its_identity_and_loses_its_distortion():

@@ -57,16 +57,17 @@ class ListSink:
 
     def __init__(self) -> None:
         self.results: list[Result] = []
-        self.listening = True
+        self.listening = self.sends = True
         self.changed = threading.Condition()
 
     def wanted(self) -> bool:
         return self.listening
 
-    def publish(self, result: Result) -> None:
+    def publish(self, result: Result) -> bool:
         with self.changed:
             self.results.append(result)
             self.changed.notify_all()
+        return self.sends
 
     def wait(self, count: int) -> list[Result]:
         with self.changed:
@@ -77,14 +78,16 @@ class ListSink:
 class Bench:
     """One pipeline with all its surroundings."""
 
-    def __init__(self, estimator: object = None) -> None:
+    def __init__(self, estimator: object = None, **parameters: object) -> None:
         self.engine, self.sink = GatedEngine(), ListSink()
         self.metrics, self.health = Metrics(), Health()
         self.pipeline = Pipeline(
             engine=self.engine,
             estimator=estimator or FixedScale(0.01, 0.0),
             sink=self.sink,
-            settings=Settings(),
+            settings=Settings().with_values(
+                {name.replace("__", "."): value for name, value in parameters.items()}
+            ),
             metrics=self.metrics,
             health=self.health,
             now_ns=lambda: STAMP_NS,
@@ -243,17 +246,13 @@ def test_changed_settings_take_effect_with_the_next_frame(bench: Bench) -> None:
     assert np.all(np.isposinf(depth.depth))
 
 
-def test_stop_returns_while_the_engine_hangs_and_accounts_for_every_frame() -> None:
-    bench = Bench()
-    bench.submit(1)
-    bench.engine.wait_entered(1)
-    bench.submit(2)
-    assert not bench.pipeline.stop()
-    bench.submit(3)
+def test_what_nobody_could_be_sent_is_not_counted_as_published(bench: Bench) -> None:
+    bench.sink.sends = False
     bench.engine.gate.release()
-    bench.wait_for(lambda: bench.metrics.snapshot().in_flight == 0)
-    assert bench.metrics.snapshot().dropped == {"node stopped": 3}
-    assert bench.sink.results == []
+    bench.submit(20)
+    bench.wait_for(lambda: bench.metrics.snapshot().dropped == {"nothing to publish": 1})
+    assert bench.metrics.snapshot().published == 0
+    bench.assert_balanced()
 
 
 def test_slot_hands_over_only_the_newest_and_wakes_waiters_on_close() -> None:

@@ -121,7 +121,7 @@ def test_lidar_points_make_depth_metric_with_sigma_and_accounts(node: Graph) -> 
     said = wait_for_state(node, "metric")
     assert said["source"] == "lidar"
     assert int(said["inliers"]) > 500  # of the 768 that are fitted at most
-    assert said["lidar points"].endswith("of 2000 used, 0 refused by their residual, 0 on sky")
+    assert said["lidar points"].endswith("of 2000 used, 0 refused, 0 on sky")
     assert float(said["age_s"]) < 0.15
     report = node.diagnostics()
     assert "2000 of 2000 points in the picture" in report.values["lidar"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
@@ -87,6 +88,8 @@ USES = {
 Names = dict[tuple[str, str], set[str]]
 # get_type_description came after Humble.
 NEWER = "{node}/get_type_description"
+# tf2_ros.Buffer offers it on the node that it is given; the wheels of ROS have no tf2_ros.
+OF_TF2_ROS = "/tf2_frames"
 SENSORS = {"lidar", "scan", "range", "landmarks", "ground"}
 
 
@@ -131,6 +134,11 @@ def assert_fits(graph: Any, policy: Names, spare: set[str], *where: str) -> Name
     return uses
 
 
+def test_the_policy_allows_the_service_that_comes_with_tf2_ros(repo_root: Path) -> None:
+    for namespace in ("", "/robot"):
+        assert f"{namespace}{OF_TF2_ROS}" in allowed(repo_root, namespace)["services", "reply"]
+
+
 @pytest.mark.ros
 @pytest.mark.parametrize("camera", ["raw", "compressed", "own"])
 def test_with_every_camera_the_policy_allows_what_the_node_uses(
@@ -153,7 +161,7 @@ def test_with_every_camera_the_policy_allows_what_the_node_uses(
         elif camera == "compressed":
             graph.node.create_publisher(CompressedImage, needed[camera], 1)
         sensors = {"/lidar/points", "/scan", "/range", "/landmarks", "/imu/data", "/tf"}
-        spare = {*sensors, "/tf_static", NEWER.format(node="/depth_node"), *topics}
+        spare = {*sensors, "/tf_static", OF_TF2_ROS, NEWER.format(node="/depth_node"), *topics}
         spare -= {needed.get(camera)}
         heard = assert_fits(graph, policy, spare)["topics", "subscribe"] & topics
         assert heard == (set() if camera == "own" else {needed[camera], "/camera/camera_info"})
@@ -179,6 +187,8 @@ def test_with_every_source_of_scale_in_a_namespace_the_policy_allows_exactly_wha
     }
     policy = allowed(repo_root, *where)
     spare = {"/clock", "/robot/camera/image_raw/compressed", NEWER.format(node="/robot/eye")}
+    if importlib.util.find_spec("tf2_ros") is None:
+        spare.add(f"/robot{OF_TF2_ROS}")
     with private_graph() as graph:
         for topic, kind in published.items():
             graph.node.create_publisher(kind, f"/robot/{topic}", 1)

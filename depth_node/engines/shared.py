@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
-from depth_node.engines.base import BatchEngine, Engine
+from depth_node.engines.base import BatchEngine, Engine, EngineError
 from depth_node.handover import Line, Place
 from depth_node.types import Disparity, ImageU8
 
@@ -58,10 +58,34 @@ class EnginePool:
     def abandon(self, share: EngineShare) -> None:
         """Hand an engine out no more that a share's call has not returned from.
 
-        The share is never released: closing an engine under a running call crashes the process.
+        The share is taken back when that call returns: closing an engine under a running call
+        crashes the process.
         """
         with self._lock:
             self._forget(share.shared)
+            share.given_up = True
+            if share.calls:
+                return
+        self.release(share)
+
+    def enter(self, share: EngineShare) -> None:
+        """Note that a call of a share begins.
+
+        Raises:
+            EngineError: the share was given up.
+        """
+        with self._lock:
+            if share.given_up:
+                raise EngineError(f"{share.name} has been closed")
+            share.calls += 1
+
+    def leave(self, share: EngineShare) -> None:
+        """Note that a call has returned; the last of a share that was given up takes it back."""
+        with self._lock:
+            share.calls -= 1
+            if share.calls or not share.given_up:
+                return
+        self.release(share)
 
     def _share_of(self, key: Hashable) -> EngineShare | None:
         with self._lock:
@@ -83,11 +107,15 @@ class EngineShare:
 
     Attributes:
         shared: the engine with all who hold it.
+        calls: how many calls have not returned; under the pool's lock.
+        given_up: whether it was left behind; under the pool's lock.
     """
 
     def __init__(self, pool: EnginePool, shared: SharedEngine) -> None:
         """Add a share; the pool's lock is held."""
         self.shared = shared
+        self.calls = 0
+        self.given_up = False
         self.name = shared.engine.name
         self.model = shared.engine.model
         self.device = shared.engine.device
@@ -100,15 +128,26 @@ class EngineShare:
         return self.shared.line.join()
 
     def infer(self, image: ImageU8) -> Disparity:
-        """Run the network on one HxWx3 uint8 RGB image of any size; see `Engine.infer`."""
-        return self.shared.infer(image)
+        """Run the network on one HxWx3 uint8 RGB image of any size; see `Engine.infer`.
+
+        Raises:
+            EngineError: it failed, or the share was given up.
+        """
+        self._pool.enter(self)
+        try:
+            return self.shared.infer(image)
+        finally:
+            self._pool.leave(self)
 
     def close(self) -> None:
         """Give the share back; the engine is closed with its last share."""
         self._pool.release(self)
 
     def abandon(self) -> None:
-        """Leave an engine behind that does not return: the next who asks for it gets another."""
+        """Leave an engine behind that does not return: the next who asks for it gets another.
+
+        This one is closed when it does return after all, and nobody else holds it.
+        """
         self._pool.abandon(self)
 
     def facts(self) -> dict[str, str]:

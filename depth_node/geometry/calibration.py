@@ -26,8 +26,8 @@ def checked_camera(
 ) -> CameraModel:
     """Build a camera from calibration numbers.
 
-    R of zeros means the identity, P of zeros means K (drivers of raw monocular cameras); D of zeros
-    means no distortion, under any model's name.
+    R of zeros means the identity, P of zeros means K (drivers of raw monocular cameras). What D of
+    zeros means, `checked_distortion` says.
 
     Args:
         width: pixels.
@@ -75,14 +75,23 @@ def checked_camera(
 
 
 def checked_distortion(model: str, D: ArrayF64) -> ArrayF64:
-    """The coefficients as they are, or none when all are 0.
+    """The coefficients as they are, or none when there is no distortion.
+
+    D describes the raw image (sensor_msgs/CameraInfo). Zeros mean no distortion under any model's
+    name but one: the four of `equidistant` are the ideal fisheye, r = f theta, where a pinhole has
+    r = f tan theta. Another number of zeros cannot be its coefficients.
+
+    Args:
+        model: name of the distortion model.
+        D: (n,) coefficients in the model's order.
 
     Raises:
         CalibrationError: they are not finite, the model is unknown, or it takes another number.
     """
     if not np.isfinite(D).all():
         raise CalibrationError(f"D is {D.tolist()}; every coefficient must be a finite number")
-    if not D.any():
+    ideal_fisheye = model == "equidistant" and D.size == 4
+    if not D.any() and not ideal_fisheye:
         return np.zeros(0)
     counts = COEFFICIENTS.get(model)
     if counts is None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import cv2
 import numpy as np
 
@@ -39,7 +37,7 @@ class MetricConverter:
         self._edges = EdgeDetector()
         self._inverse = np.empty((0, 0), np.float32)
         self._nan = np.empty((0, 0), np.float32)
-        self._source: tuple[CameraModel, bool] | None = None
+        self._source: CameraModel | None = None
         self._published: CameraModel | None = None
 
     def to_metric(
@@ -60,7 +58,7 @@ class MetricConverter:
         Args:
             disparity: of the frame's image, at any resolution.
             estimate: what the metres rest on.
-            frame: the camera image that the disparity was predicted from.
+            frame: the camera image that the disparity was predicted from; it obeys `camera.P`.
             settings: range, size and edges.
             unseen: uint8 of the image's size, not 0 where the camera saw nothing, or None.
 
@@ -112,12 +110,10 @@ class MetricConverter:
                 f"{width}x{height}; both must come from the same camera mode"
             )
         size = published_size(frame, downscale)
-        source, cached = (camera, frame.rectified), self._published
-        if cached is None or source != self._source or (cached.width, cached.height) != size:
-            if not frame.rectified:  # left raw on purpose: K describes these pixels, not P
-                camera = replace(camera, P=np.hstack([camera.K, np.zeros((3, 1))]))
+        cached = self._published
+        if cached is None or camera is not self._source or (cached.width, cached.height) != size:
             cached = camera.rectified().resized(*size)
-            self._source, self._published = source, cached
+            self._source, self._published = camera, cached
         return cached
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from depth_node.geometry.calibration import checked_distortion
-from depth_node.types import ArrayF64, CameraModel, Frame, ImageU8
+from depth_node.types import CameraModel, Frame, ImageU8
 
 Maps: TypeAlias = tuple[NDArray[np.int16], NDArray[np.uint16]]
 
@@ -18,6 +18,17 @@ Maps: TypeAlias = tuple[NDArray[np.int16], NDArray[np.uint16]]
 def needs_rectification(camera: CameraModel) -> bool:
     """Whether the raw image differs from the rectified one: distortion, rotation, or P != K."""
     return camera.distorted or not np.allclose(camera.K, camera.P[:, :3], rtol=1e-9, atol=1e-6)
+
+
+def leave_raw(frame: Frame) -> Frame:
+    """The raw frame with the pinhole camera that its pixels obey: K, whatever P says.
+
+    Lens distortion stays in the image; the rotation R belongs to the rectified image alone.
+    """
+    camera = frame.camera
+    assert camera is not None
+    P = np.hstack([camera.K, np.zeros((3, 1))])
+    return replace(frame, camera=replace(camera, P=P).rectified(), rectified=True)
 
 
 class Rectifier:
@@ -102,20 +113,15 @@ def _same_calibration(a: CameraModel, b: CameraModel) -> bool:
 
 def _maps(camera: CameraModel) -> Maps:
     """Fixed-point maps (1/32 pixel) from the rectified to the raw image."""
-    D = _coefficients(camera)
+    D = checked_distortion(camera.distortion_model, np.asarray(camera.D, np.float64).ravel())
     K, R, P = camera.K, camera.R, camera.P[:, :3]
     for name, matrix in (("K", K), ("P", P), ("R", R)):
         if not np.isfinite(matrix).all() or abs(np.linalg.det(matrix)) < 1e-9:
             raise ValueError(
                 f"{name} of the calibration is {matrix.tolist()}; it must be finite and invertible"
             )
-    library = cv2.fisheye if camera.distortion_model == "equidistant" else cv2
+    library = cv2.fisheye if D.size and camera.distortion_model == "equidistant" else cv2
+    D = D if D.size else np.zeros(4)  # only rotated or re-centred
     size = (camera.width, camera.height)
     xy, fraction = library.initUndistortRectifyMap(K, D, R, P, size, cv2.CV_16SC2)
     return np.asarray(xy, np.int16), np.asarray(fraction, np.uint16)
-
-
-def _coefficients(camera: CameraModel) -> ArrayF64:
-    """The distortion coefficients in OpenCV's order, which is also CameraInfo's."""
-    D = checked_distortion(camera.distortion_model, np.asarray(camera.D, np.float64).ravel())
-    return D if D.size else np.zeros(4)  # only rotated or re-centred: every model agrees

@@ -33,8 +33,8 @@ def camera_from_info(msg: CameraInfo, image_size: tuple[int, int] | None = None)
         image_size: (width, height) in pixels of the image that it belongs to, or None if unknown.
 
     Returns:
-        The camera of the image as it arrives. Its distortion model is empty, and D with it, when no
-        coefficient differs from zero.
+        The camera of the image as it arrives. Its distortion model is empty, and D with it, when
+        there is no distortion.
 
     Raises:
         CalibrationError: uncalibrated (K[0] is 0), numbers that are not finite or no camera, an

@@ -29,7 +29,7 @@ class CameraReader:
         self._settings = settings
         self._health = health
         self._camera: Camera = open_camera(settings)
-        self._stopping = threading.Event()
+        self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
 
     def describe(self) -> str:
@@ -43,41 +43,48 @@ class CameraReader:
 
     def start(self, submit: Callable[[Callable[[], Frame]], None]) -> None:
         """Begin to read."""
-        if self._stopping.is_set():  # the last stop closed the camera
+        if self._stopped.is_set():  # the last stop closed the camera
             self._camera = open_camera(self._settings)
-            self._stopping.clear()
-        self._thread = worker("camera", self._run, submit)
+            self._stopped = threading.Event()
+        self._thread = worker("camera", self._run, self._camera, self._stopped, submit)
         self._thread.start()
 
     def stop(self) -> None:
         """Close the camera and end the thread."""
-        self._stopping.set()
+        self._stopped.set()
         self._camera.close()
         if self._thread is not None:
             self._thread.join(timeout=1.0)
 
-    def _run(self, submit: Callable[[Callable[[], Frame]], None]) -> None:
-        while not self._stopping.is_set():
+    def _run(
+        self,
+        camera: Camera,
+        stopped: threading.Event,
+        submit: Callable[[Callable[[], Frame]], None],
+    ) -> None:
+        """Read one opening of the camera to its end; one that outlives its stop says nothing."""
+        while not stopped.is_set():
             try:
-                frame = self._camera.read()
+                frame = camera.read()
             except EndOfStream as end:
-                self._health.report("camera", Level.WARN, str(end))
-                _log.info("%s", end)
+                if not stopped.is_set():
+                    self._health.report("camera", Level.WARN, str(end))
+                    _log.info("%s", end)
                 return
             except CameraError as error:
-                if self._stopping.is_set():
-                    return
-                if self._health.report("camera", Level.ERROR, str(error)):
+                if not stopped.is_set() and self._health.report("camera", Level.ERROR, str(error)):
                     _log.error("%s", error)
                 continue
+            if stopped.is_set():
+                return
             self._health.clear("camera")
-            self._report_notices(frame)
+            self._report_notices(camera, frame)
             submit(functools.partial(_as_it_is, frame))
 
-    def _report_notices(self, frame: Frame) -> None:
+    def _report_notices(self, camera: Camera, frame: Frame) -> None:
         """Say loudly what the metres rest on, and what the camera did not grant."""
         level = Level.ERROR if frame.camera is None else Level.WARN
-        for notice in self._camera.notices:
+        for notice in camera.notices:
             if self._health.report(f"notice {notice}", level, notice):
                 _log.warning("%s", notice)
 

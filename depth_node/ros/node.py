@@ -40,6 +40,8 @@ _NOT_LOGGED = (
     *("state", "image_topic", "camera_info_topic"),  # said already, in other words
     *("engine_cameras", "engine_batch.limit", "engine_batch.mean"),  # not known yet
 )
+_PROBLEMS_OF_THE_NODE = ("transition", "name")
+"""Topics of health that do not end with the frames."""
 _log = logging.getLogger(__name__)
 
 
@@ -120,7 +122,7 @@ class DepthNode(LifecycleNode):
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Free everything, from whichever state."""
-        return self._try("shutdown", self._release)
+        return self._try("shutdown", lambda: self._release(hurry=True))
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Free everything, so that the node can be configured again."""
@@ -167,7 +169,8 @@ class DepthNode(LifecycleNode):
     def _activate(self) -> None:
         if self._engine is None:
             raise EngineError(
-                "the engine never returned from its last frame; clean up and configure the node"
+                "the engine had not returned from its last frame when the node was deactivated; "
+                "clean up and configure the node"
             )
         assert self._source is not None
         assert self._outputs is not None
@@ -186,20 +189,22 @@ class DepthNode(LifecycleNode):
         self._scale_inputs.start()
         self._source.start(self._pipeline.submit)
 
-    def _halt(self) -> None:
+    def _halt(self, *, hurry: bool = False) -> None:
+        """Stop frames, and with them all that tells what is wrong and that it is well again."""
         if self._source is not None:
             self._source.stop()
-        if self._scale_inputs is not None:
-            self._scale_inputs.stop()
-        if self._pipeline is not None and not self._pipeline.stop():
+        if self._pipeline is not None and not self._pipeline.stop(hurry=hurry):
             _log.warning("the engine is still busy with a frame; it is left to finish by itself")
             if self._engine is not None:
                 self._engine.abandon()
             self._engine = None  # closing it under the running call would crash the process
         self._pipeline = None
+        if self._scale_inputs is not None:  # after the pipeline, whose last frame still asks them
+            self._scale_inputs.stop()
+        self.health.forget(but=_PROBLEMS_OF_THE_NODE)
 
-    def _release(self) -> None:
-        self._halt()
+    def _release(self, *, hurry: bool = False) -> None:
+        self._halt(hurry=hurry)
         if self._outputs is not None:
             self._outputs.close()
         if self._engine is not None:
@@ -266,6 +271,8 @@ class DepthNode(LifecycleNode):
 
     def _diagnose(self) -> None:
         self._check_name()
+        if self._pipeline is not None:
+            self._pipeline.look()
         header = Header(stamp=self.get_clock().now().to_msg())
         name = self.get_fully_qualified_name().lstrip("/")
         report = diagnostics(

@@ -56,6 +56,7 @@ class Outputs:
         self._node = node
         self._metrics = metrics
         self._packing_s = self._publishing_s = 0.0  # of the frame in hand
+        self._sent = False
         self._publishers: dict[str, Any] = {
             topic: node.create_lifecycle_publisher(
                 kind,
@@ -71,22 +72,27 @@ class Outputs:
     def close(self) -> None:
         """Destroy the publishers."""
         for publisher in self._publishers.values():
-            self._node.destroy_publisher(publisher)
+            self._node.destroy_lifecycle_publisher(publisher)
         self._publishers.clear()
 
     def wanted(self) -> bool:
         """Whether any output has a subscriber."""
         return any(self._has_subscriber(topic) for topic in TOPICS)
 
-    def publish(self, result: Result) -> None:
+    def publish(self, result: Result) -> bool:
         """Publish what is subscribed to, the depth image first.
 
         Metres go out only with a metric scale and a calibration; the scale status goes out with
         every frame, and so do relative disparity and the preview unless
         `scale.publish_when_not_metric` forbids it.
+
+        Returns:
+            Whether anything went out: not where all that is subscribed to needs metres and there
+            are none, nor between two clouds where nothing else is subscribed to.
         """
         frame = result.frame
         self._packing_s = self._publishing_s = 0.0
+        self._sent = False
         header = make_header(frame.stamp_ns, frame.frame_id)
         if result.depth is not None:
             self._publish_metres(result, header)
@@ -99,6 +105,7 @@ class Outputs:
         self._send("~/scale_status", lambda: scale_status(result.estimate, header))
         self._metrics.took("packing", self._packing_s)
         self._metrics.took("publishing", self._publishing_s)
+        return self._sent
 
     def _has_subscriber(self, topic: str) -> bool:
         return bool(self._publishers[topic].get_subscription_count())
@@ -113,6 +120,7 @@ class Outputs:
         self._packing_s += packed_s - begun_s
         if msg is not None:
             self._publishers[topic].publish(msg)
+            self._sent = True
             self._publishing_s += time.perf_counter() - packed_s
 
     def _publish_metres(self, result: Result, header: Header) -> None:

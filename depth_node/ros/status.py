@@ -48,8 +48,7 @@ def scale_status(estimate: ScaleEstimate, header: Header) -> DiagnosticArray:
 def points_used(counts: PointCounts) -> str:
     """What became of one source's points, as text."""
     return (
-        f"{counts.used} of {counts.given} used, {counts.refused} refused by their residual, "
-        f"{counts.saturated} on sky"
+        f"{counts.used} of {counts.given} used, {counts.refused} refused, {counts.saturated} on sky"
     )
 
 

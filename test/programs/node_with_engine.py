@@ -4,7 +4,7 @@ Disparity is the red channel at half size, so that a test knows every metre. An 
 pixel is `(255, n, 255)` injects fault n into its own inference:
 
 1. values that are not finite, 2. an exception, 3. out of memory, 4. takes 2 s, a hundred times as
-   long as a usual network.
+   long as a usual network, 5. hangs for 5 s.
 
 Environment: `ENGINE_DELAY_S` seconds an inference takes, of one image or of up to `ENGINE_BATCH`
 together (1 unless it is set); `ENGINE_LOADS_FOREVER` makes the loading
@@ -27,8 +27,8 @@ from depth_node.ros.main import main
 from depth_node.types import Disparity, ImageU8
 
 DELAY_S = float(os.environ.get("ENGINE_DELAY_S", "0"))
-SLOW_S = 2.0
-NOT_FINITE, RAISES, NO_MEMORY, SLOW = 1, 2, 3, 4
+SLOW_S, HANG_S = 2.0, 5.0
+NOT_FINITE, RAISES, NO_MEMORY, SLOW, HANGS = 1, 2, 3, 4, 5
 
 
 class TestEngine:
@@ -46,7 +46,7 @@ class TestEngine:
 
     def infer_batch(self, images: Sequence[ImageU8]) -> list[Disparity]:
         faults = [self._fault(image) for image in images]
-        time.sleep(SLOW_S if SLOW in faults else DELAY_S)
+        time.sleep({SLOW: SLOW_S, HANGS: HANG_S}.get(max(faults), DELAY_S))
         if RAISES in faults:
             raise RuntimeError("the engine was told to fail")
         if NO_MEMORY in faults:

@@ -1,0 +1,114 @@
+"""The thread that reads the node's own camera: what it says at an end, and what it does not."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from depth_node.cameras.base import CameraError, EndOfStream
+from depth_node.health import Health, Level
+from depth_node.parameters import CameraSettings
+from depth_node.ros import camera_reader
+from depth_node.ros.camera_reader import CameraReader
+from depth_node.types import Frame
+
+TIMEOUT_S = 5.0
+
+
+class Camera:
+    """Gives what a test puts into it; `close` ends a read that waits, unless it hangs."""
+
+    notices = ()
+
+    def __init__(self, *, hangs: bool = False) -> None:
+        self.next: queue.Queue[int | Exception] = queue.Queue()
+        self.read_again = threading.Semaphore(0)
+        self._hangs = hangs
+
+    def describe(self) -> str:
+        return "a camera"
+
+    def read(self) -> Frame:
+        self.read_again.release()
+        item = self.next.get(timeout=TIMEOUT_S)
+        if isinstance(item, Exception):
+            raise item
+        return Frame(np.zeros((2, 2, 3), np.uint8), item, "camera", None, 0)
+
+    def close(self) -> None:
+        if not self._hangs:
+            self.next.put(EndOfStream("a camera was closed"))
+
+    def wait_until_read(self, count: int) -> None:
+        for _ in range(count):
+            assert self.read_again.acquire(timeout=TIMEOUT_S)
+
+
+class Bench:
+    """A reader of cameras that the test made."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *cameras: Camera) -> None:
+        opened = iter(cameras)
+        monkeypatch.setattr(camera_reader, "open_camera", lambda _: next(opened))
+        self.health, self.stamps = Health(), queue.Queue[int]()
+        self.reader = CameraReader(CameraSettings(), self.health)
+
+    def submit(self, decode: Callable[[], Frame]) -> None:
+        self.stamps.put(decode().stamp_ns)
+
+
+def test_a_stop_is_no_problem_and_the_camera_is_opened_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first, second = Camera(), Camera()
+    bench = Bench(monkeypatch, first, second)
+    bench.reader.start(bench.submit)
+    first.next.put(1)
+    assert bench.stamps.get(timeout=TIMEOUT_S) == 1
+    bench.reader.stop()
+    assert bench.health.problems() == []
+    bench.reader.start(bench.submit)
+    second.next.put(2)
+    assert bench.stamps.get(timeout=TIMEOUT_S) == 2
+    bench.reader.stop()
+
+
+def test_an_end_that_nobody_asked_for_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    camera = Camera()
+    bench = Bench(monkeypatch, camera)
+    bench.reader.start(bench.submit)
+    camera.next.put(CameraError("unplugged"))
+    camera.wait_until_read(2)
+    (problem,) = bench.health.problems()
+    assert (problem.level, problem.text) == (Level.ERROR, "unplugged")
+    camera.next.put(EndOfStream("the video has ended"))
+    assert bench.reader._thread is not None
+    bench.reader._thread.join(TIMEOUT_S)
+    bench.reader.stop()
+    (problem,) = bench.health.problems()
+    assert (problem.level, problem.text) == (Level.WARN, "the video has ended")
+
+
+@pytest.mark.parametrize("late", [7, CameraError("lost"), EndOfStream("closed")])
+def test_a_camera_that_hung_when_it_was_stopped_is_neither_read_on_nor_heard(
+    monkeypatch: pytest.MonkeyPatch, late: int | Exception
+) -> None:
+    hung, fresh = Camera(hangs=True), Camera()
+    bench = Bench(monkeypatch, hung, fresh)
+    bench.reader.start(bench.submit)
+    old = bench.reader._thread
+    assert old is not None
+    hung.wait_until_read(1)
+    bench.reader.stop()
+    bench.reader.start(bench.submit)
+    hung.next.put(late)
+    old.join(TIMEOUT_S)
+    assert not old.is_alive()
+    fresh.next.put(2)
+    assert bench.stamps.get(timeout=TIMEOUT_S) == 2
+    assert bench.health.problems() == []
+    bench.reader.stop()

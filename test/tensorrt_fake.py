@@ -87,7 +87,7 @@ def fake_tensorrt(api: dict[str, dict[str, str]], version: str, cuda: CudaRuntim
             self._data = data
 
         def serialize(self) -> Any:
-            return IHostMemory(self._data + b"timed ")
+            return IHostMemory((self._data or made_here()) + b"timed ")
 
     @official
     class IOptimizationProfile:
@@ -163,11 +163,15 @@ def fake_tensorrt(api: dict[str, dict[str, str]], version: str, cuda: CudaRuntim
             return len(self._profiles) - 1
 
         def create_timing_cache(self, serialized_timing_cache: bytes) -> Any:
+            if serialized_timing_cache and not serialized_timing_cache.startswith(b"timings of "):
+                return None
             return ITimingCache(serialized_timing_cache)
 
         def set_timing_cache(self, cache: Any, ignore_mismatch: bool) -> bool:
             need(isinstance(cache, ITimingCache), "not a timing cache")
             need(ignore_mismatch is False, "timings of another device")
+            if cache._data and not cache._data.startswith(made_here()):
+                return False
             self._cache = cache
             return True
 
@@ -288,6 +292,9 @@ def fake_tensorrt(api: dict[str, dict[str, str]], version: str, cuda: CudaRuntim
 
         def _run(self, image: np.ndarray) -> np.ndarray:
             return self._session.run(None, {"image": image})[0]
+
+    def made_here() -> bytes:
+        return f"timings of {trt.__version__}: ".encode()
 
     def logger_of(network: Any) -> Any:
         return network._logger

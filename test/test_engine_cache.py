@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import os
 import threading
@@ -17,6 +18,7 @@ from depth_node.engines.cache import EngineCache, Verdict
 from depth_node.engines.select import load_engine
 from depth_node.engines.selftest import check, golden_frames
 from depth_node.network import store
+from depth_node.network.errors import ModelError
 from depth_node.parameters import ModelSettings
 from depth_node.types import Disparity
 
@@ -90,6 +92,30 @@ def test_a_file_that_others_could_write_is_refused(cache, lines):
     assert "mode" in lines[0]
 
 
+def test_an_engine_in_a_home_that_may_only_be_read_is_loaded(cache, monkeypatch):
+    def read_only(*_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    cache.store(SIGNATURE, b"compiled")
+    monkeypatch.setattr(cache_module.os, "utime", read_only)
+    assert cache.load(SIGNATURE) == b"compiled"
+
+
+def test_engines_without_a_verdict_are_listed_and_foreign_files_are_not(cache):
+    cache.store(SIGNATURE, b"compiled")
+    tested = {**SIGNATURE, "shape": "720x1280x3"}
+    cache.store(tested, b"compiled")
+    cache.keep_verdict(tested, Verdict(True, 0.001, 0.01))
+    engine_of_another = cache.folder / "other.engine"
+    engine_of_another.write_bytes((cache.folder / engine_name(SIGNATURE)).read_bytes())
+    (cache.folder / "damaged.engine").write_bytes(b"nothing of ours")
+    entries = {entry.path.name: entry for entry in cache.entries()}
+    assert entries.keys() == {engine_name(SIGNATURE), engine_name(tested)}
+    assert entries[engine_name(SIGNATURE)].verdict is None
+    assert entries[engine_name(tested)].verdict == Verdict(True, 0.001, 0.01)
+    assert all(entry.size_bytes > len(b"compiled") for entry in entries.values())
+
+
 def test_a_verdict_counts_only_for_the_engine_that_it_judged(cache):
     cache.store(SIGNATURE, b"compiled")
     cache.keep_verdict(SIGNATURE, Verdict(True, 0.001, 0.01))
@@ -140,6 +166,26 @@ def test_a_full_disk_costs_only_the_cache(cache, lines, monkeypatch):
     assert "No space left" in lines[-1]
     assert not list(cache.folder.glob("*.engine"))
     assert not list(cache.folder.glob(".*"))
+
+
+def test_a_verdict_on_an_engine_that_could_not_be_kept_does_not_pass_the_next_one(
+    cache, monkeypatch
+):
+    real = cache_module.write_atomically
+
+    def full_for_engines(path: Path, data: bytes) -> None:
+        if path.suffix == ".engine":
+            raise ModelError("No space left")
+        real(path, data)
+
+    monkeypatch.setattr(cache_module, "write_atomically", full_for_engines)
+    cache.get_or_build(SIGNATURE, lambda: b"compiled")
+    cache.keep_verdict(SIGNATURE, Verdict(True, 0.001, 0.01))
+    assert EngineCache().verdict(SIGNATURE) is None
+    monkeypatch.setattr(cache_module, "write_atomically", real)
+    cache.store(SIGNATURE, b"compiled")
+    cache.keep_verdict(SIGNATURE, Verdict(True, 0.001, 0.01))
+    assert cache.verdict(SIGNATURE) is not None
 
 
 class Recorded:
@@ -224,8 +270,34 @@ def test_when_every_engine_fails_its_self_test_nothing_is_loaded(stub, lines, mo
 
 def test_a_self_test_that_was_passed_is_not_repeated(stub, lines, monkeypatch):
     load_engine(stub, lines.append)
-    monkeypatch.setattr("depth_node.engines.select.check", None)  # calling it would fail
+    monkeypatch.setattr(selftest, "check", None)  # calling it would fail
     load_engine(stub, lines.append)
+
+
+@pytest.mark.parametrize("left", [0.0, 0.5, 0.99])
+def test_a_reference_that_is_damaged_is_computed_again(stub, own_cache, lines, left):
+    load_engine(stub, lines.append)
+    (kept,) = (own_cache / "references").glob("*.npz")
+    whole = kept.read_bytes()
+    kept.write_bytes(whole[: int(left * len(whole))])
+    for verdict in (own_cache / "engines").glob("*.verdict"):
+        verdict.unlink()
+    load_engine(stub, lines.append)
+    with np.load(kept) as arrays:
+        assert len(arrays.files) == len(golden_frames())
+
+
+def test_a_variant_is_tested_again_when_its_fp32_graph_is_another(tmp_path, stub, lines):
+    """As after an export of new weights in fp32 alone, with the old fp16 graph still beside it."""
+    from onnx_stubs import save_stub
+
+    save_stub(tmp_path / "net.fp16.onnx", precision="fp16")
+    half = dataclasses.replace(stub, engine="onnxruntime", precision="fp16")
+    load_engine(half, lines.append).close()
+    body = "summed = Conv <pads = [1, 1, 1, 1]> (pixels, kernel)  raw = Add (summed, summed)"
+    save_stub(tmp_path / "net.onnx", body=body)
+    with pytest.raises(EngineError, match=r"differs from fp32 by 50.00%"):
+        load_engine(half, lines.append)
 
 
 def test_a_poisoned_engine_is_compiled_and_tested_again(stub, own_cache, lines):
@@ -255,7 +327,7 @@ def test_an_update_of_the_runtime_deletes_what_it_replaces(cache, lines):
     cache.store(SIGNATURE, b"compiled")
     assert kept_keys(cache) == {engine_name(s) for s in (SIGNATURE, other_graph, other_precision)}
     assert cache.verdict(older) is None
-    assert len(cache.entries()) == 2
+    assert len(cache.entries()) == 3
     assert any("another version of its runtime" in line for line in lines)
 
 

@@ -10,11 +10,15 @@ import pytest
 from depth_node.engines import ort_cuda, select
 from depth_node.engines.base import EngineError, EngineUnavailable
 from depth_node.engines.cache import EngineCache
+from depth_node.engines.ort import OnnxRuntimeCpu
 from depth_node.engines.ort_tensorrt import OnnxRuntimeTensorRt
 from depth_node.engines.select import load_engine
+from depth_node.engines.selftest import SelfTest
+from depth_node.network.errors import ModelError
 from depth_node.network.graph import read_graph
 from depth_node.parameters import ModelSettings
 
+onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 from onnx_stubs import save_stub, stub_model
 
@@ -36,12 +40,14 @@ class Provider:
         compiled: shapes that were compiled, and not found in the folder.
         broken: engines in the folder cannot be read.
         loads: whether TensorRT's libraries can be loaded.
+        wrong: shape that is compiled to something that computes twice the disparity.
     """
 
     def __init__(self) -> None:
         self.compiled: list[tuple[int, ...]] = []
         self.broken = False
         self.loads = True
+        self.wrong: tuple[int, ...] = ()
 
     def open_session(self, ort, proto, settings, providers, graph):
         (name, options), *fallbacks = providers
@@ -67,6 +73,12 @@ class Provider:
         if not engine.is_file():
             self.compiled.append(shape)
             engine.write_bytes(b"engine of " + str(shape).encode())
+        if shape == self.wrong:
+            (scale,) = (item for item in proto.graph.initializer if item.name == "kernel")
+            doubled = onnx.numpy_helper.to_array(scale) * 2
+            scale.CopyFrom(onnx.numpy_helper.from_array(doubled, "kernel"))
+            self.wrong = ()
+            return self.open_session(ort, proto, settings, providers, graph)
         return session
 
 
@@ -92,7 +104,9 @@ def lines() -> list[str]:
 
 
 def opened(path: Path, lines: list[str]) -> OnnxRuntimeTensorRt:
-    return OnnxRuntimeTensorRt(read_graph(path), EngineCache(log=lines.append))
+    cache = EngineCache(log=lines.append)
+    self_test = SelfTest(cache, lambda: read_graph(path), lambda graph: OnnxRuntimeCpu(graph, 1))
+    return OnnxRuntimeTensorRt(read_graph(path), cache, self_test)
 
 
 def picture(height: int, width: int) -> np.ndarray:
@@ -110,6 +124,28 @@ def test_each_size_of_image_is_compiled_once_and_gives_the_graphs_disparity(path
     engine.close()
     with pytest.raises(EngineError, match="closed"):
         engine.infer(picture(480, 640))
+
+
+def test_a_size_that_is_compiled_wrongly_is_refused_frame_by_frame(path, lines, provider):
+    engine = opened(path, lines)
+    provider.wrong = (240, 320, 3)
+    whole = onnxruntime.InferenceSession(stub_model(size=None).SerializeToString())
+    for _ in range(2):
+        with pytest.raises(EngineError, match=r"not used for images of 320x240: .* by 100.00%"):
+            engine.infer(picture(240, 320))
+        (wanted,) = whole.run(None, {"image": picture(480, 640)})
+        np.testing.assert_allclose(engine.infer(picture(480, 640)).values, wanted, rtol=1e-5)
+    assert provider.compiled == [(480, 640, 3), (240, 320, 3)]
+
+
+def test_int8_with_zero_points_is_refused_before_it_is_compiled(tmp_path, lines, provider):
+    body = """scale = Constant <value = float {0.01}> ()  zero = Constant <value = uint8 {0}> ()
+              q = QuantizeLinear (pixels, scale, zero)  d = DequantizeLinear (q, scale, zero)
+              raw = ReduceMean <axes = [1]> (d)"""
+    path = save_stub(tmp_path / "net.int8.onnx", body=body, opset=13, precision="int8")
+    with pytest.raises(ModelError, match="TensorRT takes symmetric int8 only"):
+        opened(path, lines)
+    assert not provider.compiled
 
 
 def test_the_next_start_compiles_nothing(path, lines, provider):

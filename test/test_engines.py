@@ -164,6 +164,32 @@ def test_a_precision_without_a_graph_names_the_command_that_makes_one(tmp_path):
         load(save_stub(tmp_path / "net.onnx"), "onnxruntime", "int8")
 
 
+@pytest.mark.parametrize(
+    "engine", ["tensorrt", "onnxruntime-tensorrt", "onnxruntime-cuda", "onnxruntime"]
+)
+def test_an_engine_without_bf16_does_not_run_fp32_in_its_place(tmp_path, engine):
+    with pytest.raises(EngineError, match=rf"{engine} bf16: it has no bf16; openvino and torch"):
+        load(save_stub(tmp_path / "net.onnx"), engine, "bf16")
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_openvino_takes_a_precision_only_where_the_processor_has_it(
+    tmp_path, monkeypatch, precision
+):
+    import openvino
+
+    class Core(openvino.Core):
+        def get_property(self, device: str, name: str) -> list[str]:
+            assert (device, name) == ("CPU", "OPTIMIZATION_CAPABILITIES")
+            return ["FP32", "INT8"]
+
+    monkeypatch.setattr(openvino, "Core", Core)
+    path = save_stub(tmp_path / "net.onnx")
+    save_stub(tmp_path / "net.fp16.onnx", precision="fp16")
+    with pytest.raises(EngineError, match=f"this CPU has no {precision} instructions"):
+        load(path, "openvino", precision)
+
+
 def test_threads_follow_the_affinity_and_the_container(tmp_path, monkeypatch):
     monkeypatch.setattr(cpu.os, "sched_getaffinity", lambda _: set(range(16)))
     quota = tmp_path / "cpu.max"

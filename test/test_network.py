@@ -15,11 +15,9 @@ from depth_node.network.compose import Size, compose
 from depth_node.network.errors import ModelError
 from depth_node.network.front import split_front
 from depth_node.network.graph import read_graph
-from depth_node.network.precision import to_fp16, to_int8
+from depth_node.network.precision import require_symmetric, to_fp16, to_int8
 from depth_node.network.registry import Entry, find_entry, load_registry
-from depth_node.network.resolve import resolve_model
 from depth_node.network.store import graph_path
-from depth_node.parameters import ModelSettings
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -145,6 +143,27 @@ def test_a_truncated_graph_is_refused(tmp_path):
         read_graph(path)
 
 
+def test_weights_in_a_file_of_their_own_are_part_of_the_networks_identity(tmp_path):
+    path = tmp_path / "net.onnx"
+    graphs = []
+    for scale in (1.0, 3.0, 1.0):
+        model = stub_model()
+        (kernel,) = (item for item in model.graph.initializer if item.name == "kernel")
+        values = np.full((1, 3, 3, 3), scale, np.float32)
+        kernel.CopyFrom(onnx.numpy_helper.from_array(values, "kernel"))
+        (tmp_path / "net.onnx.data").unlink(missing_ok=True)
+        onnx.save(
+            model, path, save_as_external_data=True, location="net.onnx.data", size_threshold=0
+        )
+        graphs.append((path.read_bytes(), read_graph(path)))
+    assert len({file for file, _ in graphs}) == 1  # only the weights' file has changed
+    first, other, again = (graph for _, graph in graphs)
+    assert first.sha256 == again.sha256 != other.sha256
+    assert first.size_bytes >= path.stat().st_size
+    (kernel,) = (item for item in other.proto.graph.initializer if item.name == "kernel")
+    np.testing.assert_array_equal(onnx.numpy_helper.to_array(kernel), 3.0)
+
+
 def test_an_opset_too_new_is_refused_with_the_newest_that_works(tmp_path):
     model = stub_model()
     model.opset_import[0].version = 99
@@ -239,47 +258,6 @@ def test_an_unknown_name_lists_the_known_ones():
         find_entry("nix")
 
 
-def test_a_named_network_that_is_not_here_says_how_to_get_it():
-    with pytest.raises(ModelError, match="depth-node models export depth-anything-v2-base"):
-        resolve_model(ModelSettings(name="depth-anything-v2-base"), lambda _: None)
-
-
-def test_auto_takes_the_exported_network_with_its_variants(own_cache):
-    lines: list[str] = []
-    name = "depth-anything-v2-small"
-    for precision in ("fp32", "int8"):
-        path = graph_path(name, "252", precision)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_stub(path)
-    files = resolve_model(ModelSettings(), lines.append)
-    assert files.name == name
-    assert set(files.graphs) == {"fp32", "int8"}
-    assert name in lines[0]
-
-
-def test_a_size_that_was_not_exported_names_those_that_were(own_cache):
-    path = graph_path("depth-anything-v2-small", "252x336", "fp32")
-    path.parent.mkdir(parents=True)
-    save_stub(path)
-    settings = ModelSettings(name="depth-anything-v2-small", size="518")
-    with pytest.raises(ModelError, match=r"only at 252x336.*--size 518"):
-        resolve_model(settings, lambda _: None)
-    assert resolve_model(ModelSettings(), lambda _: None).graphs["fp32"] == path
-
-
-def test_auto_gives_fetching_no_more_time_than_it_has_and_says_why(monkeypatch):
-    lines: list[str] = []
-    resolve_model(ModelSettings(fetch_s=0.05), lines.append)
-    assert "within 0.05 s" in lines[-1]
-    assert "the shipped student" in lines[-1]
-
-
-def test_auto_asks_no_network_unless_it_may(monkeypatch):
-    monkeypatch.setattr("depth_node.network.resolve.subprocess.run", None)  # calling it would fail
-    files = resolve_model(ModelSettings(), lambda _: None)
-    assert files.name == "student"
-
-
 def element_types(model) -> dict[str, int]:
     inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True)
     values = [*inferred.graph.value_info, *inferred.graph.input, *inferred.graph.output]
@@ -301,6 +279,35 @@ def test_fp16_keeps_layer_norm_and_softmax_in_fp32():
     assert kinds["LayerNormalization"] == kinds["Softmax"] == onnx.TensorProto.FLOAT
     assert kinds["Mul"] == onnx.TensorProto.FLOAT16
     assert types["pixels"] == types["raw"] == onnx.TensorProto.FLOAT
+
+
+QUANTISED = """q = QuantizeLinear (pixels, scale, zero_point)
+               d = DequantizeLinear (q, scale, zero_point)  raw = ReduceMean <axes = [1]> (d)"""
+
+
+def quantised(folder: Path, kind: type, zero_point: int) -> Path:
+    """A network whose pixels are quantised with this zero point."""
+    model = stub_model(
+        body="scale = Constant <value = float {0.01}> ()"
+        f"zero_point = Constant <value = {kind.__name__} {{{zero_point}}}> () {QUANTISED}",
+        opset=13,
+        precision="int8",
+    )
+    path = folder / "net.int8.onnx"
+    onnx.save(model, path)
+    return path
+
+
+def test_symmetric_int8_is_what_tensorrt_takes(tmp_path):
+    require_symmetric(read_graph(quantised(tmp_path, np.int8, 0)))
+    require_symmetric(read_graph(save_stub(tmp_path / "net.onnx")))
+
+
+@pytest.mark.parametrize(("kind", "zero_point"), [(np.int8, 15), (np.uint8, 0), (np.uint8, 128)])
+def test_int8_with_zero_points_is_refused_for_tensorrt(tmp_path, kind, zero_point):
+    graph = read_graph(quantised(tmp_path, kind, zero_point))
+    with pytest.raises(ModelError, match=r"net.int8.onnx is quantised with zero points.*Take fp16"):
+        require_symmetric(graph)
 
 
 def test_int8_leaves_the_layer_that_reads_the_pixels_in_fp32(capsys):

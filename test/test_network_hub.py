@@ -6,6 +6,7 @@ import hashlib
 import http.server
 import importlib
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from depth_node.cli import main
 from depth_node.network import hub
 from depth_node.network.errors import ModelError
 from depth_node.network.registry import Entry
@@ -50,6 +52,7 @@ class FakeHub:
 
     content: bytes = CONTENT
     requests: list[str] = field(default_factory=list)
+    breaks_off: bool = False
 
 
 @pytest.fixture(autouse=True)
@@ -74,7 +77,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
             self.send_header("ETag", f'"{hashlib.sha256(CONTENT).hexdigest()}"')
             self.send_header("Content-Length", str(len(fake.content)))
             self.end_headers()
-            self.wfile.write(body)
+            self.wfile.write(body[:100] if fake.breaks_off else body)
 
         def do_HEAD(self) -> None:
             self.answer(b"")
@@ -169,3 +172,32 @@ def test_offline_says_so_without_asking(served, monkeypatch):
     with pytest.raises(ModelError, match="HF_HUB_OFFLINE is set"):
         hub.fetch_weights(ENTRY)
     assert not served.requests
+
+
+def test_a_connection_that_breaks_off_ends_in_how_to_copy_the_file(served):
+    served.breaks_off = True
+    with pytest.raises(ModelError, match=r"cannot fetch net.pth of net: .*depth-node models add"):
+        hub.fetch_weights(ENTRY)
+
+
+def test_an_error_of_the_hubs_http_client_ends_in_how_to_copy_the_file(served, monkeypatch):
+    class ReadTimeout(Exception):  # noqa: N818 - as the client names it; it derives from no other
+        pass
+
+    def broken(*_: object, **__: object) -> str:
+        raise ReadTimeout("The read operation timed out")
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", broken)
+    with pytest.raises(ModelError, match=r"The read operation timed out.*depth-node models add"):
+        hub.fetch_weights(ENTRY)
+
+
+def test_without_the_hubs_client_what_is_here_is_still_shown(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("DEPTH_NODE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)  # its import fails
+    assert hub.local_weights(ENTRY) is None
+    assert main(["models", "list"]) == 0
+    assert main(["models", "info", "depth-anything-v2-small"]) == 0
+    assert "depth-anything-v2-small" in capsys.readouterr().out
+    with pytest.raises(ModelError, match="fetching needs huggingface_hub"):
+        hub.fetch_weights(ENTRY)

@@ -24,6 +24,7 @@ from depth_node.network.errors import ModelError
 from depth_node.network.export import export_core, load_module
 from depth_node.network.precision import to_fp16
 from depth_node.network.registry import Entry, find_entry
+from depth_node.network.store import graph_path
 from depth_node.network.weights import (
     load_weights,
     read_checkpoint,
@@ -264,6 +265,22 @@ def test_export_writes_every_precision_and_its_error(tmp_path, monkeypatch):
     assert 0.0 < written[1].error <= 0.01
     assert written[1].images == 2
     assert all(g.path.is_file() for g in written)
+
+
+def test_a_further_export_keeps_variants_of_the_same_weights_only(tmp_path):
+    frames = [np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)]
+    lines: list[str] = []
+    kept = []
+    for seed, precisions in ((0, ["fp16"]), (0, ["fp32"]), (1, ["fp32"])):
+        path = tmp_path / f"tiny_{seed}.pth"
+        torch.save(random_network(TINY, seed).state_dict(), path)
+        export_graphs(TINY, path, Size(height=112, width=140), precisions, frames, lines.append)
+        kept.append(graph_path("tiny", "112x140", "fp16").is_file())
+    assert kept == [True, True, False]
+    assert [line for line in lines if "deleted" in line] == [
+        f"deleted {graph_path('tiny', '112x140', 'fp16')}: "
+        "it was made of other weights, or by another export"
+    ]
 
 
 @pytest.mark.slow

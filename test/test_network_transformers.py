@@ -22,6 +22,7 @@ from depth_node.network.compose import Size, compose
 from depth_node.network.errors import ModelError
 from depth_node.network.export import export_core
 from depth_node.network.registry import Entry, find_entry
+from depth_node.network.weights import load_weights
 
 NARROW = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 2}
 NECK = {"neck_hidden_sizes": [8, 16, 16, 16], "fusion_hidden_size": 16}
@@ -226,6 +227,36 @@ def test_a_network_beyond_an_onnx_file_even_in_fp16_is_refused(tmp_path, monkeyp
     monkeypatch.setattr(large, "LARGEST_BYTES", 1000)
     with pytest.raises(ModelError, match="fp16 is not small enough"):
         large.storable(model)
+
+
+def test_dpt_loads_without_the_layer_that_it_never_calls(tmp_path):
+    """As Intel/dpt-large was published."""
+    module, side = network(tmp_path, "dpt"), 64
+    pixels = np.random.default_rng(1).standard_normal((1, 3, side, side), dtype=np.float32)
+    wanted = predict("dpt", module, pixels)
+    unused = "neck.fusion_stage.layers.0.residual_layer1."
+    state = {name: t for name, t in module.state_dict().items() if not name.startswith(unused)}
+    assert len(state) < len(module.state_dict())
+    torch.manual_seed(1)
+    fresh = architecture.build_module(ENTRIES["dpt"], tmp_path / "config.json")
+    load_weights(fresh, state, Path("model.safetensors"))
+    np.testing.assert_array_equal(predict("dpt", fresh, pixels), wanted)
+
+
+@pytest.mark.parametrize(
+    ("name", "missing"),
+    [
+        ("dpt", "neck.fusion_stage.layers.1.residual_layer1.convolution1.weight"),
+        ("dpt", "neck.fusion_stage.layers.0.residual_layer2.convolution1.weight"),
+        ("zoedepth", "neck.fusion_stage.layers.0.residual_layer1.convolution1.weight"),
+    ],
+)
+def test_any_other_layer_that_is_missing_is_named(tmp_path, name, missing):
+    module = network(tmp_path, name)
+    state = module.state_dict()
+    del state[missing]
+    with pytest.raises(ModelError, match=f"it lacks {missing}"):
+        load_weights(module, state, Path("model.safetensors"))
 
 
 def test_a_config_that_describes_no_depth_network_is_refused(tmp_path):

@@ -20,7 +20,10 @@ from onnx_stubs import save_stub, stub_model
 from depth_node.engines import tensorrt, tensorrt_build
 from depth_node.engines.base import EngineError, EngineUnavailable
 from depth_node.engines.cache import EngineCache
+from depth_node.engines.ort import OnnxRuntimeCpu
 from depth_node.engines.select import load_engine
+from depth_node.engines.selftest import SelfTest
+from depth_node.network.errors import ModelError
 from depth_node.network.graph import read_graph
 from depth_node.parameters import ModelSettings
 
@@ -38,13 +41,13 @@ OBJECTS = {
     "context": "IExecutionContext",
     "self._context": "IExecutionContext",
     "self._runtime": "Runtime",
-    "config.get_timing_cache()": "ITimingCache",
+    "timings": "ITimingCache",
 }
 MODULES = ("trt", "self._trt", "tensorrt")
 SUBCLASSES = {"Logger": "ILogger", "Monitor": "IProgressMonitor"}
 OURS = (
     "self", "cuda", "np", "image", "profile", "progress", "contextlib", "os", "path", "lines",
-    "graph", "cache", "buffer", "split", "timing_cache", "plan",
+    "graph", "cache", "buffer", "split", "timing_cache", "plan", "session", "_Session",
 )  # fmt: skip
 
 
@@ -134,7 +137,8 @@ def trt(api, version, cuda, monkeypatch, tmp_path):
 
 def open_engine(path: Path, lines: list[str] | None = None, progress=lambda *_: None):
     cache = EngineCache(log=(lines if lines is not None else []).append)
-    return tensorrt.TensorRt(read_graph(path), cache, progress)
+    self_test = SelfTest(cache, lambda: read_graph(path), lambda graph: OnnxRuntimeCpu(graph, 1))
+    return tensorrt.TensorRt(read_graph(path), cache, progress, self_test)
 
 
 def picture(height: int = 480, width: int = 640, seed: int = 0) -> np.ndarray:
@@ -168,14 +172,32 @@ def test_after_the_first_frame_each_one_is_a_single_launch(trt, cuda, tmp_path):
     np.testing.assert_array_equal(results[0], expected(picture(seed=0)))
 
 
-def test_a_network_of_a_fixed_size_is_compiled_once_for_all_images(trt, tmp_path):
+def test_a_network_of_a_fixed_size_is_compiled_once_for_usual_images(trt, tmp_path):
     engine = open_engine(save_stub(tmp_path / "net.onnx", size=(42, 56)))
-    for shape in [(480, 640), (720, 1280), (100, 100)]:
+    for shape in [(480, 640), (720, 1280), (100, 100), (64, 64)]:
         engine.infer(picture(*shape))
     assert len(trt.builds) == 1
-    with pytest.raises(EngineError, match="takes no image of shape"):
-        engine.infer(picture(32, 32))
+
+
+def test_usual_sizes_are_from_64x64_to_4k():
+    assert all(size in tensorrt._ANY_SIZE for size in [(64, 64), (1080, 1920), (2160, 3840)])
+    assert not any(size in tensorrt._ANY_SIZE for size in [(63, 64), (3840, 2160), (3000, 4000)])
+
+
+@pytest.mark.parametrize("shape", [(600, 800), (640, 480), (48, 64)])
+def test_an_image_beyond_the_usual_sizes_is_compiled_for_by_itself(
+    trt, tmp_path, shape, monkeypatch
+):
+    few = tensorrt_build.Profile((64, 64), (480, 640), (500, 700))
+    monkeypatch.setattr(tensorrt, "_ANY_SIZE", few)
+    engine = open_engine(save_stub(tmp_path / "net.onnx", size=(42, 56)))
+    for _ in range(2):
+        np.testing.assert_array_equal(
+            engine.infer(picture(*shape)).values, expected(picture(*shape), size=(42, 56))
+        )
+    assert len(trt.builds) == 2
     engine.infer(picture())
+    assert len(trt.builds) == 2
 
 
 def test_a_network_that_follows_the_image_is_compiled_for_each_size(trt, tmp_path):
@@ -232,12 +254,50 @@ def test_fp32_is_compiled_without_tf32_and_timings_are_kept(trt, tmp_path):
     first, second = trt.builds
     assert first._cleared == [trt.BuilderFlag.TF32]
     assert second._cleared == []
-    assert bytes(second._cache.serialize()) == b"timed timed "
+    assert bytes(second._cache.serialize()).endswith(b": timed timed ")
+
+
+@pytest.mark.parametrize("kept", [b"no timings at all", b"timings of 8.6: timed "])
+def test_timings_that_tensorrt_refuses_are_replaced(trt, tmp_path, kept):
+    folder = EngineCache().folder
+    folder.mkdir(parents=True)
+    (folder / "tensorrt.timing").write_bytes(kept)
+    open_engine(save_stub(tmp_path / "net.onnx"))
+    timings = (folder / "tensorrt.timing").read_bytes()
+    assert timings == f"timings of {trt.__version__}: timed ".encode()
+
+
+def test_a_build_without_any_timings_still_gives_an_engine(trt, tmp_path, monkeypatch):
+    path = save_stub(tmp_path / "net.onnx")
+    open_engine(path)
+    config = type(trt.builds[0])
+    monkeypatch.setattr(config, "set_timing_cache", lambda *_, **__: False)
+    open_engine(save_stub(tmp_path / "other.onnx", name="other")).infer(picture())
+    assert len(trt.builds) == 2
+
+
+def test_a_size_that_is_compiled_wrongly_is_refused_and_not_compiled_again(
+    trt, cuda, tmp_path, monkeypatch
+):
+    engine = open_engine(save_stub(tmp_path / "net.onnx", size=None))
+    engine.infer(picture())
+    context = type(next(iter(engine._sessions._sessions.values()))._context)
+    right = context._run
+    monkeypatch.setattr(
+        context, "_run", lambda self, image: right(self, image) * (1 + (len(image) == 720))
+    )
+    for _ in range(3):
+        with pytest.raises(EngineError, match=r"not used for images of 1280x720.*by 100.00%"):
+            engine.infer(picture(720, 1280))
+    assert len(trt.builds) == 2
+    np.testing.assert_array_equal(engine.infer(picture()).values, expected(picture(), size=None))
+    engine.close()
+    assert cuda.left() == 0
 
 
 def test_a_failed_frame_leaves_no_recording_behind(trt, cuda, tmp_path, monkeypatch):
     engine = open_engine(save_stub(tmp_path / "net.onnx"))
-    (session,) = engine._sessions.values()
+    session = engine._sessions.get(tensorrt._ANY_SIZE, lambda: None)
     real = session._context.execute_async_v3
     calls: list[int] = []
 
@@ -251,6 +311,24 @@ def test_a_failed_frame_leaves_no_recording_behind(trt, cuda, tmp_path, monkeypa
     np.testing.assert_array_equal(engine.infer(picture()).values, expected(picture()))
     engine.close()
     assert cuda.left() == 0
+
+
+QUANTISED = """scale = Constant <value = float {0.01}> ()
+               zero_point = Constant <value = int8 {ZERO_POINT}> ()
+               q = QuantizeLinear (pixels, scale, zero_point)
+               d = DequantizeLinear (q, scale, zero_point)  raw = ReduceMean <axes = [1]> (d)"""
+
+
+def test_int8_with_zero_points_is_refused_before_it_is_compiled(trt, tmp_path):
+    options = {"opset": 13, "precision": "int8"}
+    body = QUANTISED.replace("ZERO_POINT", "15")
+    path = save_stub(tmp_path / "net.int8.onnx", body=body, **options)
+    with pytest.raises(ModelError, match="TensorRT takes symmetric int8 only"):
+        open_engine(path)
+    assert not trt.builds
+    body = QUANTISED.replace("ZERO_POINT", "0")
+    open_engine(save_stub(tmp_path / "net.int8.onnx", body=body, **options))
+    assert len(trt.builds) == 1
 
 
 def test_without_a_device_the_engine_is_not_available(trt, cuda, tmp_path):

@@ -17,6 +17,7 @@ import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from depth_node.engines.base import EngineError
 from depth_node.engines.retention import prune
@@ -37,12 +38,14 @@ class Verdict:
         error: largest relative L2 difference from the fp32 reference.
         tolerance: what it was held to.
         reason: why it failed, or empty.
+        reference: hash of the fp32 graph that it was held to.
     """
 
     passed: bool
     error: float
     tolerance: float
     reason: str = ""
+    reference: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ class EngineCache:
 
     folder: Path = field(default_factory=lambda: cache_directory() / "engines")
     log: Log = lambda _: None
+    _not_kept: set[str] = field(default_factory=set, init=False, repr=False)
 
     def load(self, signature: Signature) -> bytes | None:
         """The compiled engine of this signature, or None when there is none to be trusted."""
@@ -81,7 +85,8 @@ class EngineCache:
         if header["signature"] != dict(signature):
             self.log(f"cached engine {path} is refused and built again: it is of another signature")
             return None
-        os.utime(path)  # the oldest by this time are the first to go
+        with contextlib.suppress(OSError):  # a home that may only be read
+            os.utime(path)  # the oldest by this time are the first to go
         return payload
 
     def store(self, signature: Signature, payload: bytes) -> None:
@@ -95,7 +100,9 @@ class EngineCache:
         try:
             self._verdict_path(signature).unlink(missing_ok=True)  # it judged another engine
             write_atomically(self._path(signature), _MAGIC + line + b"\n" + payload)
+            self._not_kept.discard(key_of(signature))
         except (ModelError, OSError) as error:
+            self._not_kept.add(key_of(signature))
             self.log(f"the compiled engine is not kept: {error}")
         self._prune(signature)
 
@@ -178,7 +185,12 @@ class EngineCache:
             return None  # absent or not ours: the test is simply run again
 
     def keep_verdict(self, signature: Signature, verdict: Verdict) -> None:
-        """Remember what the self-test said of the engine that is stored now."""
+        """Remember what the self-test said of the engine that is stored now.
+
+        Of one that could not be kept nothing is: the next start compiles another.
+        """
+        if key_of(signature) in self._not_kept:
+            return
         record = {
             "signature": dict(signature),
             "payload_sha256": self._payload_hash(signature),
@@ -199,11 +211,16 @@ class EngineCache:
     def entries(self) -> list[Cached]:
         """Every engine or verdict in the cache that can be trusted, newest first."""
         found = []
-        for path in sorted(self.folder.glob("*.verdict"), key=_modified, reverse=True):
+        listed: set[str] = set()
+        paths = [*self.folder.glob("*.verdict"), *self.folder.glob("*.engine")]
+        for path in sorted(paths, key=_modified, reverse=True):
             try:
-                signature = json.loads(_read_own(path))["signature"]
-            except (OSError, ValueError, KeyError):
+                signature = _read_header(path)["signature"]
+            except (OSError, ValueError, KeyError, TypeError):
                 continue
+            if path.stem != key_of(signature) or path.stem in listed:
+                continue
+            listed.add(path.stem)
             engine = self._path(signature)
             files = [engine, *self._files(signature).glob("*")]
             size = sum(file.stat().st_size for file in files if file.is_file())
@@ -225,9 +242,7 @@ class EngineCache:
 
     def _payload_hash(self, signature: Signature) -> str:
         try:
-            with self._path(signature).open("rb") as file:
-                file.readline()
-                return str(json.loads(file.readline())["payload_sha256"])
+            return str(_read_header(self._path(signature))["payload_sha256"])
         except (OSError, ValueError, KeyError):
             return ""  # engines that compile at every start have no file
 
@@ -250,12 +265,30 @@ def _read_own(path: Path) -> bytes:
         OSError: it is absent, unreadable, or writable by others.
     """
     with path.open("rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode) or status.st_uid != os.getuid():
-            raise PermissionError(f"it belongs to user {status.st_uid}, not to this one")
-        if status.st_mode & 0o077:
-            raise PermissionError(f"its mode is {stat.S_IMODE(status.st_mode):o}, expected 600")
+        _require_own(file)
         return file.read()
+
+
+def _read_header(path: Path) -> dict[str, Any]:
+    """What stands in a verdict, or before an engine, whose own bytes are not read.
+
+    Raises:
+        OSError: as `_read_own`.
+        ValueError: it is damaged.
+    """
+    with path.open("rb") as file:
+        _require_own(file)
+        if path.suffix == ".engine" and file.readline() != _MAGIC:
+            raise ValueError("it is not an engine file")
+        return dict(json.loads(file.readline()))
+
+
+def _require_own(file: BinaryIO) -> None:
+    status = os.fstat(file.fileno())
+    if not stat.S_ISREG(status.st_mode) or status.st_uid != os.getuid():
+        raise PermissionError(f"it belongs to user {status.st_uid}, not to this one")
+    if status.st_mode & 0o077:
+        raise PermissionError(f"its mode is {stat.S_IMODE(status.st_mode):o}, expected 600")
 
 
 def _unpack(data: bytes) -> tuple[dict[str, dict[str, str]], bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -42,6 +43,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action.add_argument("--threads", type=int, default=0, help="CPU threads, as model.threads")
         action.add_argument("--json", action="store_true", help="print JSON")
         action.set_defaults(action=run)
+        if name == "build":
+            action.add_argument(
+                "--image",
+                type=_size,
+                metavar="WIDTHxHEIGHT",
+                help="size of the camera's images, as 1280x720: engines that are compiled for one "
+                "size each are compiled and tested for it as well",
+            )
         if name == "bench":
             action.add_argument("--frames", type=int, default=50, help="frames to time")
 
@@ -54,6 +63,14 @@ def run(arguments: argparse.Namespace) -> int:
         ModelError: the network is not to be had.
     """
     return int(arguments.action(arguments))
+
+
+def _size(text: str) -> tuple[int, int]:
+    """Height and width of `WIDTHxHEIGHT`."""
+    match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size; give WIDTHxHEIGHT, as 1280x720")
+    return int(match[2]), int(match[1])
 
 
 def _list(arguments: argparse.Namespace) -> int:
@@ -77,9 +94,11 @@ def _list(arguments: argparse.Namespace) -> int:
     if not rows:
         print("no engine is kept yet; depth-node engines build makes one")
     for row in rows:
+        shape = f", shape {row['shape']}" if "shape" in row else ""
         print(
             f"{row['engine']} {row['precision']}, runtime {row['runtime']}, {row['device']}, "
-            f"{int(row['bytes']) / 1e6:.1f} MB, graph {str(row['graph'])[:12]}: {row['self_test']}"
+            f"{int(row['bytes']) / 1e6:.1f} MB, graph {str(row['graph'])[:12]}{shape}: "
+            f"{row['self_test']}"
         )
     return 0
 
@@ -140,6 +159,12 @@ def _build(arguments: argparse.Namespace) -> int:
             rows.append(_refusal(candidate, engine))
             continue
         rows.append(_tested(candidate, loader, engine))
+        if arguments.image and "error" not in rows[-1]:
+            rows[-1]["image"] = f"{arguments.image[1]}x{arguments.image[0]}"
+            try:
+                engine.infer(golden_frames(arguments.image)[0])
+            except EngineError as error:
+                rows[-1]["error"] = str(error)
         if "error" not in rows[-1]:
             break
     return _report(arguments, rows)
@@ -158,7 +183,7 @@ def _selftest(arguments: argparse.Namespace) -> int:
 def _tested(
     candidate: Candidate, loader: Loader, engine: TestedEngine, *, again: bool = False
 ) -> dict[str, Any]:
-    verdict = loader.verdict(engine, again=again)
+    verdict = loader.self_test.verdict(engine, again=again)
     row: dict[str, Any] = {
         "engine": candidate.engine,
         "precision": candidate.precision,
@@ -193,7 +218,7 @@ def _bench(arguments: argparse.Namespace) -> int:
                 "first_ms": first_ms,
                 "p50_ms": float(np.percentile(times, 50)),
                 "p99_ms": float(np.percentile(times, 99)),
-                "image": "480x640",
+                "image": "640x480",
             }
         )
     return _report(arguments, rows)

@@ -7,17 +7,15 @@ import sys
 from typing import Any
 
 from depth_node.engines.base import EngineError, EngineUnavailable
+from depth_node.engines.by_shape import ByShape
 from depth_node.engines.cache import EngineCache
 from depth_node.engines.cpu import cpu_name, device_name, thread_count
 from depth_node.engines.guard import Guard
 from depth_node.engines.result import as_disparity
-from depth_node.engines.selftest import GOLDEN_SIZE
+from depth_node.engines.selftest import GOLDEN_SIZE, SelfTest
 from depth_node.network.front import split_front
 from depth_node.network.graph import INPUT, Graph
 from depth_node.types import ArrayF32, Disparity, ImageU8
-
-_COMPILED_SIZES = 2
-"""How many network sizes stay compiled, for cameras whose size follows the image."""
 
 
 class OpenVino:
@@ -29,15 +27,23 @@ class OpenVino:
 
     name = "openvino"
 
-    def __init__(self, graph: Graph, precision: str, threads: int, cache: EngineCache) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        precision: str,
+        threads: int,
+        cache: EngineCache,
+        self_test: SelfTest | None = None,
+    ) -> None:
         """Load a graph, and compile it if its size is fixed.
 
         Args:
             graph: the network.
-            precision: `fp32` or `bf16` for an fp32 graph; `int8` for an int8 graph, whose other
-                layers then run in bf16 where the CPU has it.
+            precision: `fp32` or `bf16` for an fp32 graph; `fp16` for an fp16 graph; `int8` for an
+                int8 graph, whose other layers then run in bf16 where the CPU has it.
             threads: CPU threads, 0 for as many as suit the network.
             cache: where compiled networks are kept.
+            self_test: judges what is compiled; None for an engine that is the reference itself.
 
         Raises:
             EngineError: OpenVINO is not installed, refuses the graph or lacks the precision.
@@ -53,8 +59,8 @@ class OpenVino:
         self._tensor = openvino.Tensor
         capabilities = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         has_bf16 = "BF16" in capabilities
-        if precision == "bf16" and not has_bf16:
-            raise EngineError("this CPU has no bf16 instructions")
+        if precision in ("bf16", "fp16") and precision.upper() not in capabilities:
+            raise EngineError(f"this CPU has no {precision} instructions")
         threads = thread_count(threads, graph.size_bytes)
         self.model = graph.name
         self.device = device_name(threads)
@@ -78,16 +84,21 @@ class OpenVino:
             # A pinned thread waits for its core while others are free: on a busy robot that
             # costs more than caches gain (docs/engines.md).
             "ENABLE_CPU_PINNING": "NO",
-            "INFERENCE_PRECISION_HINT": "bf16" if precision != "fp32" and has_bf16 else "f32",
+            "INFERENCE_PRECISION_HINT": {
+                "bf16": "bf16",
+                "fp16": "f16",
+                "int8": "bf16" if has_bf16 else "f32",
+            }.get(precision, "f32"),
         }
         self._split = split_front(graph.proto)
         self._proto = self._split.proto if self._split else graph.proto
-        self._requests: dict[tuple[int, ...], Any] = {}
+        self._requests: ByShape[tuple[int, ...], Any] = ByShape(self._open)
+        self._self_test = self_test
         self._guard = Guard(self.name)
         size = self._split.size_of(*GOLDEN_SIZE) if self._split else GOLDEN_SIZE
         self.signature["shape"] = _shape_name((*size, 3))
         if self._split and self._split.fixed_size:
-            self._request((*size, 3))
+            self._requests.load((*size, 3))
 
     def infer(self, image: ImageU8) -> Disparity:
         """Run the network on one HxWx3 uint8 RGB image of any size; see `Engine.infer`."""
@@ -103,7 +114,8 @@ class OpenVino:
         pixels: ArrayF32 | ImageU8 = self._split.resize(image) if self._split else image
         if not pixels.flags.c_contiguous:
             pixels = pixels.copy()
-        request = self._request(pixels.shape)
+        shape = pixels.shape
+        request = self._requests.get(shape, lambda: self._test(shape, image.shape))
         try:
             request.set_tensor(INPUT, self._tensor(pixels, shared_memory=True))
             request.infer()
@@ -112,18 +124,22 @@ class OpenVino:
             raise EngineError(f"openvino failed on a frame: {error}") from error
         return as_disparity(raw, self.name, self._kind)
 
-    def _request(self, shape: tuple[int, ...]) -> Any:
-        if shape not in self._requests:
-            while len(self._requests) >= _COMPILED_SIZES:
-                del self._requests[next(iter(self._requests))]
-            signature = {**self.signature, "shape": _shape_name(shape)}
-            payload = self._cache.get_or_build(signature, lambda: self._compile(shape))
-            try:
-                compiled = self._core.import_model(io.BytesIO(payload), "CPU", self._config)
-            except RuntimeError as error:
-                raise EngineError(f"openvino refuses its own compiled network: {error}") from error
-            self._requests[shape] = compiled.create_infer_request()
-        return self._requests[shape]
+    def _test(self, shape: tuple[int, ...], image: tuple[int, ...]) -> None:
+        """Test what was compiled for a shape on images that come to it."""
+        if self._self_test is not None:
+            size = (image[0], image[1])
+            self._self_test.require(self, self._signature(shape), size, self._infer)
+
+    def _signature(self, shape: tuple[int, ...]) -> dict[str, str]:
+        return {**self.signature, "shape": _shape_name(shape)}
+
+    def _open(self, shape: tuple[int, ...]) -> Any:
+        payload = self._cache.get_or_build(self._signature(shape), lambda: self._compile(shape))
+        try:
+            compiled = self._core.import_model(io.BytesIO(payload), "CPU", self._config)
+        except RuntimeError as error:
+            raise EngineError(f"openvino refuses its own compiled network: {error}") from error
+        return compiled.create_infer_request()
 
     def _compile(self, shape: tuple[int, ...]) -> bytes:
         try:

@@ -10,14 +10,14 @@ from __future__ import annotations
 from typing import Any
 
 from depth_node.engines.base import EngineError, EngineUnavailable
+from depth_node.engines.by_shape import ByShape
 from depth_node.engines.cache import EngineCache
 from depth_node.engines.ort_cuda import OnnxRuntimeCuda
-from depth_node.engines.selftest import GOLDEN_SIZE
+from depth_node.engines.selftest import GOLDEN_SIZE, SelfTest
 from depth_node.engines.tensorrt_build import WORKSPACE_BYTES
 from depth_node.network.graph import INPUT, Graph
+from depth_node.network.precision import require_symmetric
 from depth_node.types import ImageU8
-
-_KEPT_SIZES = 2
 
 
 class OnnxRuntimeTensorRt(OnnxRuntimeCuda):
@@ -32,19 +32,23 @@ class OnnxRuntimeTensorRt(OnnxRuntimeCuda):
     _fallbacks = ("CUDAExecutionProvider", "CPUExecutionProvider")
     _needs = "TensorRT, CUDA and cuDNN"
 
-    def __init__(self, graph: Graph, cache: EngineCache) -> None:
+    def __init__(self, graph: Graph, cache: EngineCache, self_test: SelfTest) -> None:
         """Load a graph, and compile it for golden frames.
 
         Args:
             graph: the network; its precision is the graph's own.
             cache: where compiled networks are kept.
+            self_test: judges what is compiled for further sizes of image.
 
         Raises:
             EngineUnavailable: onnxruntime-gpu, TensorRT or a device they can use is not here.
             EngineError: ONNX Runtime or TensorRT refuses the graph.
+            ModelError: the graph is quantised in a way that TensorRT does not take.
         """
+        require_symmetric(graph)
         self._cache = cache
-        self._sessions: dict[tuple[int, ...], Any] = {}
+        self._self_test = self_test
+        self._sessions: ByShape[tuple[int, ...], Any] = ByShape(self._open_at)
         super().__init__(graph)
 
     def close(self) -> None:
@@ -54,20 +58,28 @@ class OnnxRuntimeTensorRt(OnnxRuntimeCuda):
 
     def _load(self) -> None:
         self.signature["shape"] = _shape_name((*GOLDEN_SIZE, 3))
-        self._session = self._session_at((*GOLDEN_SIZE, 3))
+        self._session = self._sessions.load((*GOLDEN_SIZE, 3))
 
     def _bind(self, pixels: ImageU8) -> None:
-        self._session = self._session_at(pixels.shape)
+        shape = pixels.shape
+        try:
+            self._session = self._sessions.get(
+                shape,
+                lambda: self._self_test.require(
+                    self, self._signature(shape), (shape[0], shape[1]), self._infer
+                ),
+            )
+        finally:
+            self._shape = ()  # frames of the test may have bound what is refused
         super()._bind(pixels)
 
-    def _session_at(self, shape: tuple[int, ...]) -> Any:
-        if shape not in self._sessions:
-            while len(self._sessions) >= _KEPT_SIZES:
-                del self._sessions[next(iter(self._sessions))]
-            signature = {**self.signature, "shape": _shape_name(shape)}
-            with self._cache.building(signature):
-                self._sessions[shape] = self._compiled(shape, signature)
-        return self._sessions[shape]
+    def _signature(self, shape: tuple[int, ...]) -> dict[str, str]:
+        return {**self.signature, "shape": _shape_name(shape)}
+
+    def _open_at(self, shape: tuple[int, ...]) -> Any:
+        signature = self._signature(shape)
+        with self._cache.building(signature):
+            return self._compiled(shape, signature)
 
     def _compiled(self, shape: tuple[int, ...], signature: dict[str, str]) -> Any:
         proto = _at_shape(self._graph.proto, shape)

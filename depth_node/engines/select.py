@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from depth_node.engines.base import Engine, EngineError, EngineUnavailable, TestedEngine
 from depth_node.engines.cache import EngineCache, Verdict
-from depth_node.engines.selftest import check, reference
+from depth_node.engines.selftest import SelfTest
 from depth_node.network.errors import ModelError
 from depth_node.network.graph import Graph, read_graph
 from depth_node.network.hub import check_hash, local_weights
@@ -29,6 +29,8 @@ PRECISIONS: dict[str, tuple[str, ...]] = {
 """The engines that `auto` tries, best first, and their precisions, fastest first."""
 
 _GRAPH_OF = {"bf16": "fp32"}  # a precision that the runtime makes of an fp32 graph
+_BF16 = ("openvino", "torch")
+"""The engines that can; the others would run an fp32 graph as it is."""
 _PROGRESS_STEP = 0.1
 
 
@@ -69,11 +71,7 @@ def load_files(files: ModelFiles, settings: ModelSettings, log: Log) -> Engine:
         if candidate.engine in missing:
             continue
         try:
-            engine = loader.open(candidate)
-            verdict = loader.verdict(engine)
-            if not verdict.passed:
-                engine.close()
-                raise EngineError(f"its self-test failed: {verdict.reason}")
+            engine, verdict = _open_tested(loader, candidate)
         except EngineUnavailable as error:
             missing.add(candidate.engine)
             log(f"engine {candidate.engine}: not taken: {error}")
@@ -86,8 +84,21 @@ def load_files(files: ModelFiles, settings: ModelSettings, log: Log) -> Engine:
                 f"engine {candidate}: taken, on {engine.device}; "
                 f"differs from fp32 by {verdict.error:.2%} in its self-test"
             )
+            loader.forget_graphs()
             return engine
     raise EngineError(f"no engine can run {files.name}: " + "; ".join(refused))
+
+
+def _open_tested(loader: Loader, candidate: Candidate) -> tuple[TestedEngine, Verdict]:
+    engine = loader.open(candidate)
+    try:
+        verdict = loader.self_test.verdict(engine)
+        if not verdict.passed:
+            raise EngineError(f"its self-test failed: {verdict.reason}")
+    except (EngineError, ModelError):
+        engine.close()
+        raise
+    return engine, verdict
 
 
 def candidates(settings: ModelSettings, files: ModelFiles) -> list[Candidate]:
@@ -106,14 +117,21 @@ def candidates(settings: ModelSettings, files: ModelFiles) -> list[Candidate]:
 
 
 class Loader:
-    """Opens candidates of one network; its graphs are read once."""
+    """Opens candidates of one network; its graphs are read once while that lasts.
+
+    Attributes:
+        cache: where compiled engines are kept.
+        self_test: what holds them to the network's fp32 graph.
+    """
 
     def __init__(self, files: ModelFiles, settings: ModelSettings, cache: EngineCache) -> None:
         self.cache = cache
+        self.self_test = SelfTest(cache, lambda: self.graph("fp32"), self._open_cpu)
         self._files = files
         self._threads = settings.threads
         self._allow_cpu = settings.engine == "torch"  # `auto` has faster engines for the CPU
         self._graphs: dict[str, Graph] = {}
+        self._loading = True
         self._told = 0.0
 
     def graph(self, precision: str) -> Graph:
@@ -128,9 +146,15 @@ class Loader:
                 f"{self._files.name} has no {name} graph; "
                 f"make one with: depth-node models export {self._files.name} --precision {name}"
             )
-        if name not in self._graphs:
-            self._graphs[name] = read_graph(self._files.graphs[name])
-        return self._graphs[name]
+        graph = self._graphs.get(name) or read_graph(self._files.graphs[name])
+        if self._loading:
+            self._graphs[name] = graph
+        return graph
+
+    def forget_graphs(self) -> None:
+        """Free the memory of the graphs; fp32 is read again if a further size is tested."""
+        self._loading = False
+        self._graphs.clear()
 
     def open(self, candidate: Candidate) -> TestedEngine:
         """Open one candidate; compiled engines come from the cache where they are in it.
@@ -141,26 +165,28 @@ class Loader:
             ModelError: there is no graph of this precision.
         """
         name, precision = candidate.engine, candidate.precision
+        if precision == "bf16" and name not in _BF16:
+            raise EngineError(f"it has no bf16; {' and '.join(_BF16)} have")
         if name == "tensorrt":
             from depth_node.engines.tensorrt import TensorRt
 
             TensorRt.require()  # before its graph: that it is missing is the better reason
-            return TensorRt(self.graph(precision), self.cache, self._progress)
+            return TensorRt(self.graph(precision), self.cache, self._progress, self.self_test)
         if name == "openvino":
             from depth_node.engines.openvino import OpenVino
 
-            return OpenVino(self.graph(precision), precision, self._threads, self.cache)
+            return OpenVino(
+                self.graph(precision), precision, self._threads, self.cache, self.self_test
+            )
         if name == "onnxruntime":
             from depth_node.engines.ort import OnnxRuntimeCpu
 
-            if precision == "bf16":
-                raise EngineError("it has no bf16 on the CPU")
             return OnnxRuntimeCpu(self.graph(precision), self._threads)
         if name == "onnxruntime-tensorrt":
             from depth_node.engines.ort_tensorrt import OnnxRuntimeTensorRt
 
             OnnxRuntimeTensorRt.require()
-            return OnnxRuntimeTensorRt(self.graph(precision), self.cache)
+            return OnnxRuntimeTensorRt(self.graph(precision), self.cache, self.self_test)
         if name == "onnxruntime-cuda":
             from depth_node.engines.ort_cuda import OnnxRuntimeCuda
 
@@ -189,23 +215,6 @@ class Loader:
         if done == 0.0 or done - self._told >= _PROGRESS_STEP:
             self._told = done
             self.cache.log(f"building the engine: {phase}, {done:.0%}")
-
-    def verdict(self, engine: TestedEngine, *, again: bool = False) -> Verdict:
-        """What the self-test says of an engine; it runs unless it has passed before.
-
-        Args:
-            engine: the engine.
-            again: run it in any case.
-
-        Raises:
-            EngineError: there is no CPU engine to compute the reference with.
-        """
-        kept = self.cache.verdict(engine.signature)
-        if kept is not None and kept.passed and not again:
-            return kept
-        verdict = check(engine, reference(self.graph("fp32"), self._open_cpu))
-        self.cache.keep_verdict(engine.signature, verdict)
-        return verdict
 
     def _open_cpu(self, graph: Graph) -> Engine:
         from depth_node.engines.openvino import OpenVino

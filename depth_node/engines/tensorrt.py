@@ -12,43 +12,51 @@ from typing import Any
 import numpy as np
 
 from depth_node.engines.base import EngineError, EngineUnavailable
+from depth_node.engines.by_shape import ByShape
 from depth_node.engines.cache import EngineCache
 from depth_node.engines.cuda import Buffer, Cuda
 from depth_node.engines.guard import Guard
 from depth_node.engines.result import as_disparity
-from depth_node.engines.selftest import GOLDEN_SIZE
+from depth_node.engines.selftest import GOLDEN_SIZE, SelfTest
 from depth_node.engines.tensorrt_build import Profile, Progress, build_plan, make_logger
 from depth_node.network.front import split_front
 from depth_node.network.graph import INPUT, OUTPUT, Graph
+from depth_node.network.precision import require_symmetric
 from depth_node.types import Disparity, ImageU8
 
 _ANY_SIZE = Profile((64, 64), GOLDEN_SIZE, (2160, 3840))
-"""Images for a network of a fixed size; only its resize sees them."""
-_KEPT_SIZES = 2
+"""Images for a network of a fixed size, whose resize alone sees them. A wider range would cost the
+memory of its largest image."""
 
 
 class TensorRt:
     """A graph compiled by TensorRT, with a CUDA graph over copy, network and copy.
 
-    A network of a fixed size is compiled once for images of any size. One whose size follows the
-    image is compiled for each image size that it meets: then every shape in it is known.
+    A network of a fixed size is compiled once for images from 64x64 to 3840x2160, and again for
+    each size beyond. One whose size follows the image is compiled for each image size that it
+    meets: then every shape in it is known.
     """
 
     name = "tensorrt"
 
-    def __init__(self, graph: Graph, cache: EngineCache, progress: Progress) -> None:
+    def __init__(
+        self, graph: Graph, cache: EngineCache, progress: Progress, self_test: SelfTest
+    ) -> None:
         """Load a graph, compiling it (minutes) if it is not in the cache.
 
         Args:
             graph: the network; its precision is the graph's own.
             cache: where compiled networks are kept.
             progress: is told how far a build is.
+            self_test: judges what is compiled for further sizes of image.
 
         Raises:
             EngineUnavailable: tensorrt, cuda-python or the device is not here.
             EngineError: TensorRT refuses the graph.
+            ModelError: the graph is quantised in a way that TensorRT does not take.
         """
         tensorrt = self.require()
+        require_symmetric(graph)
         self._trt = tensorrt
         self._cuda = Cuda()
         self._lines: list[str] = []
@@ -57,15 +65,17 @@ class TensorRt:
         self._graph = graph
         self._cache = cache
         self._progress = progress
+        self._self_test = self_test
         self.model = graph.name
         self.device = self._cuda.device
         self.precision = graph.precision
         split = split_front(graph.proto)
         self._any_size = split is not None and split.fixed_size is not None
-        self.signature = self._signature(_ANY_SIZE if self._any_size else _exactly(GOLDEN_SIZE))
+        first = self._profile(GOLDEN_SIZE)
+        self.signature = self._signature(first)
         self._guard = Guard(self.name)
-        self._sessions: dict[str, _Session] = {}
-        self._session(GOLDEN_SIZE)
+        self._sessions = ByShape(self._open, _Session.free)
+        self._sessions.load(first)
 
     @staticmethod
     def require() -> Any:
@@ -83,15 +93,26 @@ class TensorRt:
     def infer(self, image: ImageU8) -> Disparity:
         """Run the network on one HxWx3 uint8 RGB image of any size; see `Engine.infer`."""
         with self._guard:
-            raw = self._session(image.shape[:2]).run(image)
-            return as_disparity(raw, self.name, self._graph.kind)
+            return self._infer(image)
 
     def close(self) -> None:
         """Free contexts, engines and memory."""
         self._guard.close()
-        while self._sessions:
-            self._sessions.popitem()[1].free()
+        self._sessions.clear()
         self._runtime = None
+
+    def _infer(self, image: ImageU8) -> Disparity:
+        size = (image.shape[0], image.shape[1])
+        profile = self._profile(size)
+        session = self._sessions.get(
+            profile,
+            lambda: self._self_test.require(self, self._signature(profile), size, self._infer),
+        )
+        return as_disparity(session.run(image), self.name, self._graph.kind)
+
+    def _profile(self, size: tuple[int, int]) -> Profile:
+        """What images of a size are compiled for."""
+        return _ANY_SIZE if self._any_size and size in _ANY_SIZE else Profile(size, size, size)
 
     def _signature(self, profile: Profile) -> dict[str, str]:
         return {
@@ -103,14 +124,6 @@ class TensorRt:
             "precision": self.precision,
             "shape": str(profile),
         }
-
-    def _session(self, size: tuple[int, ...]) -> _Session:
-        profile = _ANY_SIZE if self._any_size else _exactly((size[0], size[1]))
-        if str(profile) not in self._sessions:
-            while len(self._sessions) >= _KEPT_SIZES:
-                self._sessions.pop(next(iter(self._sessions))).free()
-            self._sessions[str(profile)] = self._open(profile)
-        return self._sessions[str(profile)]
 
     def _open(self, profile: Profile) -> _Session:
         signature = self._signature(profile)
@@ -234,7 +247,3 @@ class _Session:
         if self._recorded is not None:
             self._stream.free_graph(self._recorded)
             self._recorded = None
-
-
-def _exactly(size: tuple[int, int]) -> Profile:
-    return Profile(size, size, size)

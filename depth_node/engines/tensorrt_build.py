@@ -31,6 +31,12 @@ class Profile:
     typical: tuple[int, int]
     largest: tuple[int, int]
 
+    def __contains__(self, size: tuple[int, int]) -> bool:
+        return all(
+            low <= side <= high
+            for low, side, high in zip(self.smallest, size, self.largest, strict=True)
+        )
+
     def __str__(self) -> str:
         return " ".join(f"{h}x{w}" for h, w in (self.smallest, self.typical, self.largest))
 
@@ -98,21 +104,32 @@ def build_plan(
     shapes.set_shape(INPUT, (*profile.smallest, 3), (*profile.typical, 3), (*profile.largest, 3))
     if config.add_optimization_profile(shapes) < 0:
         raise EngineError(f"tensorrt refuses the image sizes {profile}")
-    cache = config.create_timing_cache(_read(timing_cache))
-    config.set_timing_cache(cache, ignore_mismatch=False)
+    _give_timings(config, timing_cache)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise EngineError("tensorrt could not compile the graph")
-    with contextlib.suppress(ModelError):  # a full disk makes the next build longer, no more
-        write_atomically(timing_cache, bytes(config.get_timing_cache().serialize()))
+    _keep_timings(config, timing_cache)
     return bytes(plan)
 
 
-def _read(path: Path) -> bytes:
+def _give_timings(config: Any, path: Path) -> None:
+    """Let a build use the timings of earlier ones; those of another version or device are left."""
     try:
-        return path.read_bytes()
+        kept = path.read_bytes()
     except OSError:
-        return b""  # an empty cache is valid
+        kept = b""  # an empty cache is valid
+    for content in (kept, b""):
+        timings = config.create_timing_cache(content)
+        if timings is not None and config.set_timing_cache(timings, ignore_mismatch=False):
+            return
+
+
+def _keep_timings(config: Any, path: Path) -> None:
+    timings = config.get_timing_cache()
+    content = None if timings is None else timings.serialize()
+    if content is not None:
+        with contextlib.suppress(ModelError):  # a full disk makes the next build longer, no more
+            write_atomically(path, bytes(content))
 
 
 def _make_monitor(trt: Any, progress: Progress) -> Any:

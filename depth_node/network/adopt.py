@@ -12,7 +12,7 @@ from depth_node.network.export import load_module
 from depth_node.network.graph import describe_interface, read_graph, write_metadata
 from depth_node.network.hub import check_hash
 from depth_node.network.registry import Entry, add_entry
-from depth_node.network.store import graph_path, sha256_of, write_atomically
+from depth_node.network.store import graph_path, replace_graph, sha256_of
 
 _OLDEST_OPSET = 13
 """From here on `Squeeze` and `Unsqueeze` take their axes as inputs, as front and end write them."""
@@ -74,7 +74,7 @@ def add_graph(entry: Entry, path: Path, size: str = "") -> Path:
         text = str(chosen)
         model = compose(core, entry, chosen, "fp32")
     target = graph_path(entry.name, text, "fp32")
-    write_atomically(target, model.SerializeToString())
+    replace_graph(target, model.SerializeToString())
     read_graph(target)
     return target
 

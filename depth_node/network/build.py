@@ -16,7 +16,12 @@ from depth_node.network.graph import read_graph
 from depth_node.network.large import storable
 from depth_node.network.precision import to_fp16, to_int8, variant_of
 from depth_node.network.registry import Entry
-from depth_node.network.store import graph_path, variant_path, write_atomically
+from depth_node.network.store import (
+    graph_path,
+    replace_graph,
+    variant_path,
+    write_atomically,
+)
 from depth_node.types import ArrayF32, ImageU8
 
 Log = Callable[[str], None]
@@ -78,8 +83,12 @@ def export_graphs(
         else:
             variant = core
         path = graph_path(entry.name, str(size), precision)
-        graph = compose(variant, entry, size, precision)
-        write_atomically(path, graph.SerializeToString())
+        content = compose(variant, entry, size, precision).SerializeToString()
+        if precision == "fp32":
+            for stale in replace_graph(path, content):
+                log(f"deleted {stale}: it was made of other weights, or by another export")
+        else:
+            write_atomically(path, content)
         error = _difference(path, written[0].path, judged) if written else 0.0
         written.append(Exported(precision, path, error, len(judged)))
         log(f"wrote {path}")
@@ -105,7 +114,7 @@ def export_variants(
     for precision in (p for p in ("fp16", "int8") if p in precisions):
         log(f"converting {graph.name} to {precision}")
         model = variant_of(graph, precision, frames[::2])
-        path = variant_path(fp32, precision)
+        path = variant_path(graph.sha256, precision)
         write_atomically(path, model.SerializeToString())
         judged = frames[1::2] or frames
         written.append(Exported(precision, path, _difference(path, fp32, judged), len(judged)))

@@ -30,8 +30,9 @@ class Graph:
         name: the network's name in the registry, or the file's stem.
         kind: what the disparity means, as in `depth_node.types.Disparity`.
         precision: `fp32`, `fp16` or `int8`, a property of the graph.
-        sha256: hash of the file in hexadecimal.
-        size_bytes: size of the file.
+        sha256: hash in hexadecimal of the file, or of what it is together with its weights where
+            they lie in files of their own.
+        size_bytes: size of what is hashed.
         proto: the parsed `onnx.ModelProto`.
     """
 
@@ -62,6 +63,7 @@ def read_graph(path: Path) -> Graph:
         proto = onnx.load_model_from_string(data)
         if proto.graph.node and _has_external_data(proto):
             onnx.load_external_data_for_model(proto, str(path.parent))
+            data = proto.SerializeToString()  # what runs: with other weights it is another network
     except Exception as error:  # protobuf raises its own classes, which differ by version
         raise ModelError(f"{path} is not an ONNX file, or it is damaged ({error})") from error
     if not proto.graph.node:

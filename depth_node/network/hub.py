@@ -19,11 +19,17 @@ REACH_TIMEOUT_S = 8.0
 
 
 def local_weights(entry: Entry) -> Path | None:
-    """The file of an entry if it is on this machine, unchecked; None otherwise."""
+    """The file of an entry if it is on this machine, unchecked; None otherwise.
+
+    What the hub's client has fetched is only found where that client is installed.
+    """
     if not entry.repository:
         path = Path(entry.file).expanduser()
         return path if path.is_file() else None
-    hub = _import_hub()
+    try:
+        hub = _import_hub()
+    except ModelError:
+        return None
     found = hub.try_to_load_from_cache(entry.repository, entry.file, revision=entry.revision)
     return Path(found) if isinstance(found, str) else None
 
@@ -95,7 +101,7 @@ def _download(entry: Entry, file: str) -> Path:
     _ask(entry, file)  # the library itself retries for half a minute before it gives up
     try:
         return Path(hub.hf_hub_download(entry.repository, file, revision=entry.revision))
-    except (OSError, hub.errors.HfHubHTTPError) as error:
+    except Exception as error:  # its own, its HTTP client's (which one differs by version), OSError
         raise _unreachable(entry, file, error) from error
 
 
@@ -139,7 +145,6 @@ def _import_hub() -> Any:
     try:
         import huggingface_hub
         import huggingface_hub.constants
-        import huggingface_hub.errors
     except ImportError as error:
         raise ModelError("fetching needs huggingface_hub; pip install 'depth_node[hub]'") from error
     return huggingface_hub

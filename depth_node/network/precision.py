@@ -104,6 +104,36 @@ def to_int8(
         raise ModelError(f"the network cannot be quantised: {error}") from error
 
 
+def require_symmetric(graph: Graph) -> None:
+    """Refuse an int8 graph that TensorRT does not take.
+
+    NVIDIA's documentation, "Working with Quantized Types": quantisation is symmetric and int8. Its
+    ONNX parser asserts that all zero points are 0.
+
+    Raises:
+        ModelError: the graph has others.
+    """
+    from onnx import TensorProto, numpy_helper
+
+    constants = {item.name: item for item in graph.proto.graph.initializer}
+    for node in graph.proto.graph.node:
+        if node.op_type == "Constant":
+            constants.update((node.output[0], a.t) for a in node.attribute if a.name == "value")
+    for node in graph.proto.graph.node:
+        if node.op_type not in ("QuantizeLinear", "DequantizeLinear") or len(node.input) < 3:
+            continue
+        zero_point = constants.get(node.input[2])
+        if (
+            zero_point is None
+            or zero_point.data_type == TensorProto.UINT8
+            or numpy_helper.to_array(zero_point).any()
+        ):
+            raise ModelError(
+                f"{graph.path} is quantised with zero points, as depth-node models export does it "
+                "for CPUs; TensorRT takes symmetric int8 only. Take fp16"
+            )
+
+
 def _first_layer(model: Any) -> list[str]:
     """The name of the convolution that reads the pixels, which stays in fp32.
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from depth_node.network.errors import ModelError
 from depth_node.network.registry import find_entry
-from depth_node.network.store import exported_sizes, graph_path, variant_path
+from depth_node.network.store import exported_sizes, graph_path, sha256_of, variant_path
 from depth_node.parameters import ModelSettings
 from depth_node.resources import model_path
 
@@ -55,10 +55,10 @@ def resolve_model(settings: ModelSettings, log: Callable[[str], None]) -> ModelF
         exported = _exported(AUTO, settings.size)
         if exported is None and settings.fetch_s > 0.0:
             log(f"model auto: fetching {AUTO}, for at most {settings.fetch_s:g} s")
-            why = _fetch(settings.fetch_s)
+            why = _fetch(settings)
             exported = _exported(AUTO, settings.size)
         else:
-            why = f"it has not been exported here; run: depth-node models export {AUTO}"
+            why = f"it {_not_exported(AUTO, settings.size)}"
         if exported is not None:
             log(f"model auto: {AUTO}, exported at {exported.stem}")
             return ModelFiles(AUTO, precisions_of(exported))
@@ -69,13 +69,7 @@ def resolve_model(settings: ModelSettings, log: Callable[[str], None]) -> ModelF
     entry = find_entry(name)
     exported = _exported(entry.name, settings.size)
     if exported is None:
-        sizes = exported_sizes(name)
-        at = f" at {settings.size} (only at {', '.join(sizes)})" if sizes else ""
-        size = "" if settings.size == "auto" else f" --size {settings.size}"
-        raise ModelError(
-            f"the network {name} has not been exported here{at}; "
-            f"run: depth-node models export {name}{size}"
-        )
+        raise ModelError(f"the network {name} {_not_exported(name, settings.size)}")
     return ModelFiles(name, precisions_of(exported))
 
 
@@ -86,9 +80,23 @@ def _exported(name: str, wanted: str) -> Path | None:
     return graph_path(name, wanted, "fp32") if wanted in sizes else None
 
 
-def _fetch(seconds: float) -> str:
+def _not_exported(name: str, wanted: str) -> str:
+    """What is missing, and the command that makes it."""
+    sizes = exported_sizes(name)
+    at = f" at {wanted} (only at {', '.join(sizes)})" if sizes else ""
+    command = " ".join(["depth-node models export", name, *_size_option(wanted)])
+    return f"has not been exported here{at}; run: {command}"
+
+
+def _size_option(wanted: str) -> list[str]:
+    return [] if wanted == "auto" else ["--size", wanted]
+
+
+def _fetch(settings: ModelSettings) -> str:
     """Fetch and export what `auto` wants, in a process that can be ended; say why it failed."""
+    seconds = settings.fetch_s
     command = [sys.executable, "-m", "depth_node.cli", "models", "export", AUTO]
+    command += _size_option(settings.size)
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
     except subprocess.TimeoutExpired:
@@ -104,9 +112,10 @@ def precisions_of(path: Path) -> dict[str, Path]:
     here of exactly this fp32 graph.
     """
     graphs = {"fp32": path}
+    sha256 = sha256_of(path)
     for precision in ("fp16", "int8"):
         beside = path.with_name(f"{path.stem}.{precision}.onnx")
-        made_here = variant_path(path, precision)
+        made_here = variant_path(sha256, precision)
         for variant in (beside, made_here):
             if variant.is_file():
                 graphs.setdefault(precision, variant)

@@ -33,9 +33,26 @@ def graph_path(name: str, size: str, precision: str) -> Path:
     return cache_directory() / "models" / name / f"{size}{suffix}.onnx"
 
 
-def variant_path(fp32: Path, precision: str) -> Path:
-    """Where a variant lies that was made here of exactly this fp32 graph."""
-    return cache_directory() / "models" / "variants" / f"{sha256_of(fp32)[:40]}.{precision}.onnx"
+def variant_path(fp32_sha256: str, precision: str) -> Path:
+    """Where a variant lies that was made here of exactly the fp32 graph of this hash."""
+    return cache_directory() / "models" / "variants" / f"{fp32_sha256[:40]}.{precision}.onnx"
+
+
+def replace_graph(fp32: Path, content: bytes) -> list[Path]:
+    """Write an fp32 graph, and delete the variants beside it if they were made of another one.
+
+    Returns:
+        What was deleted.
+
+    Raises:
+        ModelError: it cannot be written.
+    """
+    same = fp32.is_file() and sha256_of(fp32) == hashlib.sha256(content).hexdigest()
+    write_atomically(fp32, content)
+    stale = [] if same else sorted(fp32.parent.glob(f"{fp32.stem}.*.onnx"))
+    for variant in stale:
+        variant.unlink(missing_ok=True)
+    return stale
 
 
 def exported_sizes(name: str) -> list[str]:

@@ -36,6 +36,9 @@ _NAMES = (
 _LAYER_RN = re.compile(r"depth_head\.scratch\.layer(\d)_rn\.(.+)")
 _REFINE = re.compile(r"depth_head\.scratch\.refinenet(\d)\.(.+)")
 _QKV = re.compile(r"pretrained\.blocks\.(\d+)\.attn\.qkv\.(weight|bias)")
+_DPT_UNUSED = "neck.fusion_stage.layers.0.residual_layer1."
+"""Adds a second input to a fusion layer; the first layer has but one, and never calls it
+(`DPTFeatureFusionStage.forward`). Intel/dpt-large was published without it."""
 
 
 def read_checkpoint(path: Path) -> State:
@@ -103,6 +106,9 @@ def load_weights(module: Any, state: State, source: Path) -> None:
     """
     state = to_transformers_names(state)
     expected = module.state_dict()
+    if module.config.model_type == "dpt":
+        unused = {name: tensor for name, tensor in expected.items() if name.startswith(_DPT_UNUSED)}
+        state = {**unused, **state}
     for name, tensor in expected.items():
         if name not in state:
             raise _mismatch(source, f"it lacks {name} of shape {tuple(tensor.shape)}")

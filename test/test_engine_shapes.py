@@ -1,0 +1,175 @@
+"""Engines that compile for each size of image: each is tested before its first frame."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from depth_node.cli import main
+from depth_node.engines import openvino
+from depth_node.engines.base import EngineError
+from depth_node.engines.by_shape import ByShape
+from depth_node.engines.cache import EngineCache
+from depth_node.engines.select import load_engine
+from depth_node.parameters import ModelSettings
+
+pytest.importorskip("onnxruntime")
+pytest.importorskip("openvino")
+from onnx_stubs import save_stub
+
+
+class Shapes:
+    """An engine's shapes, and what was done for them."""
+
+    def __init__(self) -> None:
+        self.opened: list[int] = []
+        self.freed: list[str] = []
+        self.tested: list[int] = []
+        self.kept: ByShape[int, str] = ByShape(self.open, self.freed.append)
+
+    def open(self, shape: int) -> str:
+        self.opened.append(shape)
+        return f"for {shape}"
+
+    def get(self, shape: int, refusal: Exception | None = None) -> str:
+        def test() -> None:
+            self.tested.append(shape)
+            assert self.get(shape) == f"for {shape}"  # as the frames of the test do
+            if refusal is not None:
+                raise refusal
+
+        return self.kept.get(shape, test)
+
+
+def test_a_shape_is_opened_and_tested_once_while_it_is_kept():
+    shapes = Shapes()
+    assert [shapes.get(shape) for shape in (1, 2, 1, 2)] == ["for 1", "for 2"] * 2
+    assert shapes.opened == shapes.tested == [1, 2]
+    shapes.get(3)
+    assert shapes.freed == ["for 1"]
+    shapes.get(1)
+    assert shapes.tested == [1, 2, 3, 1]
+    shapes.kept.clear()
+    assert len(shapes.freed) == len(shapes.opened)
+
+
+def test_a_shape_that_is_refused_stays_refused_without_a_further_try():
+    shapes = Shapes()
+    for _ in range(3):
+        with pytest.raises(EngineError, match="wrong"):
+            shapes.get(1, EngineError("wrong"))
+    assert shapes.opened == shapes.tested == [1]
+    assert shapes.freed == ["for 1"]
+
+
+def test_a_test_that_could_not_be_run_is_run_again():
+    shapes = Shapes()
+    with pytest.raises(MemoryError):
+        shapes.get(1, MemoryError())
+    assert shapes.get(1) == "for 1"
+    assert shapes.tested == [1, 1]
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keep compiled engines out of the user's cache."""
+    monkeypatch.setenv("DEPTH_NODE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Path:
+    """A network whose size follows the image's."""
+    return save_stub(tmp_path / "net.onnx", size=None)
+
+
+@pytest.fixture
+def lines() -> list[str]:
+    return []
+
+
+def load(network: Path, lines: list[str]):
+    settings = ModelSettings(name=str(network), engine="openvino", precision="fp32", threads=1)
+    return load_engine(settings, lines.append)
+
+
+def picture(height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(height).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def test_a_further_size_of_image_is_tested_once_for_all_starts(network, lines, monkeypatch):
+    for _ in range(2):
+        engine = load(network, lines)
+        engine.infer(picture(240, 320))
+        engine.infer(picture(480, 640))
+        engine.close()
+    assert [line for line in lines if "tested for images of 320x240" in line] == [
+        "engine openvino fp32: tested for images of 320x240, differs from fp32 by 0.00%"
+    ]
+    tested = {
+        entry.signature["shape"] for entry in EngineCache().entries() if entry.verdict is not None
+    }
+    assert tested == {"120x160x3", "240x320x3"}
+
+
+def test_a_size_of_image_at_which_the_engine_is_wrong_gets_no_depth(network, lines, monkeypatch):
+    right = openvino.as_disparity
+
+    def wrong_at_one_size(raw: np.ndarray, *rest: str):
+        return right(raw * (2.0 if raw.shape == (120, 160) else 1.0), *rest)
+
+    monkeypatch.setattr(openvino, "as_disparity", wrong_at_one_size)
+    engine = load(network, lines)
+    for _ in range(2):
+        with pytest.raises(EngineError, match=r"not used for images of 320x240: .* by 100.00%"):
+            engine.infer(picture(240, 320))
+    assert engine.infer(picture(480, 640)).values.shape == (240, 320)
+
+
+def test_a_graph_that_was_replaced_meanwhile_is_not_what_the_engine_is_held_to(network, lines):
+    engine = load(network, lines)
+    save_stub(network, size=None, name="another")
+    with pytest.raises(EngineError, match="another network than the one that was loaded"):
+        engine.infer(picture(240, 320))
+
+
+def call(capsys: pytest.CaptureFixture[str], *words: object):
+    code = main([str(word) for word in words])
+    return code, json.loads(capsys.readouterr().out)
+
+
+BUILD = ("engines", "build", "--engine", "openvino", "--precision", "fp32", "--json", "--model")
+
+
+def test_engines_are_built_ahead_for_the_cameras_size(capsys, network, lines):
+    code, rows = call(capsys, *BUILD, network, "--image", "320x240")
+    assert (code, rows[0]["passed"], rows[0]["image"]) == (0, True, "320x240")
+    _, listed = call(capsys, "engines", "list", "--json")
+    assert {row["shape"]: row["self_test"] for row in listed} == {
+        "240x320x3": "passed",
+        "120x160x3": "passed",
+    }
+    load(network, lines).infer(picture(240, 320))
+    assert not [line for line in lines if "tested for images" in line]
+
+
+def test_an_engine_that_is_wrong_at_the_cameras_size_is_not_built(capsys, network, monkeypatch):
+    right = openvino.as_disparity
+    monkeypatch.setattr(
+        openvino,
+        "as_disparity",
+        lambda raw, *rest: right(raw * (1.0 + (raw.shape == (120, 160))), *rest),
+    )
+    code, rows = call(capsys, *BUILD, network, "--image", "320x240")
+    assert code == 1
+    assert "not used for images of 320x240" in rows[0]["error"]
+
+
+@pytest.mark.parametrize("size", ["720", "0x480", "1280 x 720", "1280x720x3"])
+def test_what_is_no_size_is_refused(capsys, size):
+    with pytest.raises(SystemExit):
+        main([*BUILD[:2], "--image", size])
+    assert "give WIDTHxHEIGHT, as 1280x720" in capsys.readouterr().err

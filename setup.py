@@ -20,10 +20,12 @@ data_files = [
     (f"{SHARE}/config", files("config")),
     (f"{SHARE}/models", files("models")),
 ]
-if "bdist_wheel" in sys.argv:
-    # pip puts console scripts into bin/ only, ROS looks for them in lib/depth_node/. colcon, which
-    # builds no wheel, installs them there by itself (setup.cfg).
+# pip puts console scripts into bin/ only, ROS looks for them in lib/depth_node/. colcon, which
+# builds no wheel, installs them there only (setup.cfg); a bin/ with something in it is on its PATH.
+if {"bdist_wheel", "editable_wheel"} & set(sys.argv):
     data_files.append(("lib/depth_node", files("resource/executables", "*")))
+else:
+    data_files.append(("bin", files("resource/bin", "*")))
 
 # Here, not in setup.cfg: from there setuptools makes an object of it that colcon cannot read.
 setup(data_files=data_files, python_requires=">=3.10")

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from depth_node import __version__
+from depth_node.imports import explain
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "bench": ("depth_node.bench", "run a measurement script of the source checkout"),
@@ -28,29 +29,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 """Command to its module and its line of help."""
 
-CURES: dict[str, str] = {
-    "cuda": "gpu",
-    "cv2": "cpu",
-    "embreex": "world",
-    "huggingface_hub": "hub",
-    "matplotlib": "demo",
-    "nncf": "export",
-    "onnx": "cpu",
-    "onnxruntime": "cpu",
-    "onnxscript": "export",
-    "openvino": "cpu",
-    "rclpy": "ros",
-    "rich": "demo",
-    "rosbags": "bag",
-    "safetensors": "hub",
-    "scipy": "world",
-    "sensor_msgs": "ros",
-    "torch": "export",
-    "transformers": "export",
-    "trimesh": "world",
-}
-"""Module to the pip extra that brings it."""
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
@@ -61,11 +39,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(arguments.run(arguments))
     except KeyboardInterrupt:
         return 130
-    except ModuleNotFoundError as error:
-        message = _missing(error)
-        if message is None:
+    except ImportError as error:
+        explained = explain(error)
+        if explained is None:
             raise
-        print(f"depth-node: {message}", file=sys.stderr)
+        print(f"depth-node {called}: {'; '.join(explained)}", file=sys.stderr)
         return 1
     except Exception as error:
         # The package's own errors are written for the user; any other is a bug and keeps its trace.
@@ -91,17 +69,6 @@ def _parser(called: str | None) -> argparse.ArgumentParser:
             module.add_arguments(command)
             command.set_defaults(run=module.run)
     return parser
-
-
-def _missing(error: ModuleNotFoundError) -> str | None:
-    """What to install for a module that is not here, or None for a module of our own."""
-    extra = CURES.get((error.name or "").partition(".")[0])
-    if extra is None:
-        return None
-    cure = f"install it with pip install 'depth_node[{extra}]'"
-    if extra == "ros":
-        cure += ", or source the setup.bash of a ROS 2 installation"
-    return f"this command needs the Python module {error.name}; {cure}"
 
 
 if __name__ == "__main__":

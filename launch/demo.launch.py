@@ -1,9 +1,9 @@
-"""The synthetic world as the camera, the depth node, and rviz2.
+"""The synthetic world as camera and LiDAR, the depth node, and rviz2.
 
     ros2 launch depth_node demo.launch.py
 
-Needs rviz2 (or rviz:=false) and the ray caster of the world: pip install embreex trimesh. Takes
-every argument of depth.launch.py as well.
+Needs rviz2 (or rviz:=false) and the ray caster of the world: pip install embreex. Takes every
+argument of depth.launch.py as well.
 """
 
 from pathlib import Path
@@ -24,6 +24,7 @@ def generate_launch_description():
         PythonLaunchDescriptionSource(str(SHARE / "launch" / "depth.launch.py")),
         launch_arguments={
             "image": LaunchConfiguration("image"),
+            "params_file": LaunchConfiguration("params_file"),
             "rviz": LaunchConfiguration("rviz"),
         }.items(),
     )
@@ -42,6 +43,11 @@ def generate_launch_description():
                 "image",
                 default_value="/camera/image_raw",
                 description="Camera topic of the world.",
+            ),
+            DeclareLaunchArgument(
+                "params_file",
+                default_value=str(SHARE / "config" / "demo.yaml"),
+                description="Parameters of the node: metres from the world's LiDAR.",
             ),
             DeclareLaunchArgument(
                 "rviz", default_value="true", description="Start rviz2 with the demo."

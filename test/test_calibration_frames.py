@@ -165,7 +165,8 @@ def test_a_topic_gives_frames_some_time_apart(monkeypatch, form, suffix):
 
 
 @pytest.mark.ros
-def test_a_topic_that_nobody_publishes_is_named(monkeypatch):
+@pytest.mark.parametrize("topic", ["/camera/image", "/image_raw"])
+def test_a_topic_that_nobody_publishes_is_named(monkeypatch, topic):
     pytest.importorskip("rclpy")
     from ros_graph import private_graph
 
@@ -174,5 +175,11 @@ def test_a_topic_that_nobody_publishes_is_named(monkeypatch):
     monkeypatch.setattr(module, "SILENCE_S", 0.5)
     with private_graph() as graph:
         monkeypatch.setenv("ROS_DOMAIN_ID", str(graph.domain))
-        with pytest.raises(ModelError, match="nobody publishes /camera/image as an image"):
-            read_frames("/camera/image", 3)
+        with pytest.raises(ModelError, match=f"nobody publishes {topic} as an image"):
+            read_frames(topic, 3)
+
+
+@pytest.mark.parametrize("path", ["/no film.mp4", "/film.mp4", "/usr/pictures_of_nobody"])
+def test_a_misspelt_path_is_taken_for_no_topic(path):
+    with pytest.raises(ModelError, match=r"there is no video file|does not exist"):
+        read_frames(path, 3)

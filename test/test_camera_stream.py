@@ -16,7 +16,7 @@ from camera_fakes import GatedClock, picture
 
 from depth_node.cameras.base import CameraError
 from depth_node.cameras.open import open_camera
-from depth_node.cameras.stream import hide_password, open_stream
+from depth_node.cameras.stream import hide_password, open_stream, to_bgr
 from depth_node.parameters import CameraSettings
 
 
@@ -140,7 +140,68 @@ def test_a_recording_behind_a_url_is_refused(tmp_path: Path) -> None:
             "rtspsrc location=rtsp://u:p@cam/1 ! appsink",
             "rtspsrc location=rtsp://***@cam/1 ! appsink",
         ),
+        ("rtsp://admin:p@ssw0rd@10.0.0.2/ch1", "rtsp://***@10.0.0.2/ch1"),
+        ("rtsp://admin:what?#@10.0.0.2/ch1", "rtsp://***@10.0.0.2/ch1"),
+        ("http://cam/video.cgi?user=admin&pwd=s3cr&et", "http://cam/video.cgi?user=admin&pwd=***"),
+        ("http://cam/v?loginpas=secret&res=640", "http://cam/v?loginpas=***&res=640"),
+        (
+            "http://cam/v?api_key=secret&Access-Token=secret",
+            "http://cam/v?api_key=***&Access-Token=***",
+        ),
+        ("srt://cam:7001?passphrase=secret", "srt://cam:7001?passphrase=***"),
+        (
+            "rtspsrc location=rtsp://cam/1 user-id=admin user-pw=secret ! appsink",
+            "rtspsrc location=rtsp://cam/1 user-id=admin user-pw=*** ! appsink",
+        ),
+        (
+            r'rtspsrc user-pw = "a \" b" proxy-pw=(string)secret ! appsink max-buffers=1',
+            "rtspsrc user-pw = *** proxy-pw=*** ! appsink max-buffers=1",
+        ),
+        ("rtspsrc password='two words' ! appsink", "rtspsrc password=*** ! appsink"),
+        ("http://cam/v?keyframe=1&tokens=2", "http://cam/v?keyframe=1&tokens=2"),
     ],
 )
 def test_passwords_are_not_shown(url: str, shown: str) -> None:
     assert hide_password(url) == shown
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "converted"),
+    [
+        (
+            "v4l2src ! appsink",
+            "v4l2src ! videoconvert ! video/x-raw,format=BGR ! appsink",
+        ),
+        (
+            "a ! video/x-raw,format=NV12 !appsink drop=true sync=false",
+            "a ! video/x-raw,format=NV12 ! videoconvert ! video/x-raw,format=BGR ! "
+            "appsink drop=true sync=false",
+        ),
+        (
+            "a ! tee name=t t. ! queue ! appsink name=other t. ! queue ! appsink",
+            "a ! tee name=t t. ! queue ! appsink name=other t. ! queue ! videoconvert ! "
+            "video/x-raw,format=BGR ! appsink",
+        ),
+    ],
+)
+def test_a_pipeline_is_converted_to_bgr_before_its_appsink(pipeline: str, converted: str) -> None:
+    assert to_bgr(pipeline) == converted
+
+
+def test_a_pipeline_without_an_appsink_at_its_end_is_refused() -> None:
+    with pytest.raises(CameraError, match=r"user-pw=\*\*\* .*must be `! appsink`"):
+        open_camera(url_settings("rtspsrc user-pw=secret ! decodebin ! autovideosink"))
+
+
+@pytest.mark.parametrize("pixels", ["RGBA", "NV12", "I420", "RGB", "UYVY", "GRAY8", "BGR"])
+def test_a_pipeline_gives_a_true_picture_whatever_its_pixels_are(pixels: str) -> None:
+    if not cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
+        pytest.skip("this OpenCV has no GStreamer")
+    form = f"video/x-raw,width=64,height=48,framerate=30/1,format={pixels}"
+    source = "videotestsrc is-live=true pattern=red ! videoconvert"
+    camera = open_camera(url_settings(f"{source} ! {form} ! appsink"))
+    image = camera.read().image
+    camera.close()
+    assert image.shape == (48, 64, 3)
+    expected = (76, 76, 76) if pixels == "GRAY8" else (255, 0, 0)
+    np.testing.assert_allclose(np.median(image, axis=(0, 1)), expected, atol=8)

@@ -112,6 +112,31 @@ def test_a_missing_library_is_named_with_the_extra_that_brings_it(
     assert f"depth_node[{extra}]" in capsys.readouterr().err
 
 
+def test_a_library_that_does_not_load_is_one_line_with_its_cure(
+    install: Install, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(arguments: argparse.Namespace) -> int:
+        raise ImportError("libGL.so.1: cannot open shared object file\nand more")
+
+    install(fail)
+    assert cli.main(["try"]) == 1
+    message = capsys.readouterr().err
+    assert message.startswith("depth-node try: ")
+    assert "libGL.so.1: cannot open shared object file; install that library" in message
+    assert message.count("\n") == 1
+
+
+def test_a_faulty_import_within_the_package_keeps_its_trace(install: Install) -> None:
+    def fail(arguments: argparse.Namespace) -> int:
+        from depth_node.types import nothing_of_this_name  # noqa: F401
+
+        return 0
+
+    install(fail)
+    with pytest.raises(ImportError):
+        cli.main(["try"])
+
+
 def test_interruption_ends_without_a_trace(install: Install) -> None:
     def interrupt(arguments: argparse.Namespace) -> int:
         raise KeyboardInterrupt

@@ -167,13 +167,17 @@ def test_an_inactive_node_under_another_name_is_found(examine: Examine) -> None:
 
     with private_graph() as other:
         other.depth_node(
-            "-r", "__node:=front_depth", program="node_with_engine.py", autostart=False
-        )
+            "-r", "__node:=front_depth", "-r", "__ns:=/left",
+            program="node_with_engine.py", autostart=False,
+        )  # fmt: skip
         request = ChangeState.Request()
         request.transition.id = Transition.TRANSITION_CONFIGURE
-        assert other.call(ChangeState, "/front_depth/change_state", request, 40.0).success
-        report = examine("--seconds", "1", on=other)
-    assert "set /front_depth activate" in report.find("error", "/front_depth", "inactive")["cure"]
+        assert other.call(ChangeState, "/left/front_depth/change_state", request, 40.0).success
+        # As ROS names it, as diagnostics print it, and when nobody names it.
+        for asked in (["--node", "/left/front_depth"], ["--node", "left/front_depth"], []):
+            report = examine("--seconds", "1", *asked, on=other)
+            ill = report.find("error", "/left/front_depth", "inactive")
+            assert "set /left/front_depth activate" in ill["cure"]
 
 
 def test_a_node_that_is_not_there_is_told_from_an_empty_graph() -> None:

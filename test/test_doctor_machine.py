@@ -39,6 +39,17 @@ def test_a_machine_without_ros_is_looked_at_and_that_is_said(tmp_path: Path) -> 
     assert report.levels("graph") == set()
 
 
+def test_a_library_that_numpy_2_has_broken_is_named_with_its_cure(tmp_path: Path) -> None:
+    (tmp_path / "cv2.py").write_text(
+        "raise ImportError('numpy.core.multiarray failed to import')\n"  # what OpenCV says
+    )
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    report = doctor(env={**os.environ, "PYTHONPATH": path})
+    assert report.code == 1
+    problem = report.find("error", "python", "`import cv2` fails: numpy.core.multiarray failed")
+    assert "'numpy<2'" in problem["cure"]
+
+
 def test_a_damaged_network_and_a_domain_that_is_no_number_are_errors(tmp_path: Path) -> None:
     damaged = tmp_path / "models" / "depth-anything-v2-small"
     damaged.mkdir(parents=True)

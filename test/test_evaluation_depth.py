@@ -64,6 +64,23 @@ def test_a_metric_network_is_compared_as_it_is_or_fitted_in_depth():
     np.testing.assert_allclose(fitted, truth, rtol=1e-4)
 
 
+@pytest.mark.parametrize("factor", [0.01, 0.5, 1.3, 3.0, 40.0])
+def test_a_fit_in_depth_does_not_care_where_the_range_ends(factor):
+    truth = scene(8)
+    seen = Disparity((1 / (factor * truth)).astype(np.float32), "metric")
+    mask = truth > 0
+    fitted = protocol.DepthProtocol(0.3, 9.0, align="depth").predicted_depth(seen, truth, mask)
+    assert protocol.depth_metrics(fitted, truth, mask).absrel == pytest.approx(0.0, abs=1e-4)
+
+
+def test_what_is_fitted_in_depth_is_clipped_to_the_range_afterwards():
+    truth = scene(9)
+    seen = Disparity((1 / (3 * truth)).astype(np.float32), "metric")
+    mask = (truth > 2.0) & (truth < 6.0)
+    fitted = protocol.DepthProtocol(2.0, 6.0, align="depth").predicted_depth(seen, truth, mask)
+    np.testing.assert_allclose(fitted, np.clip(truth, 2.0, 6.0), rtol=1e-4)
+
+
 @pytest.mark.parametrize("align", ["none", "depth"])
 def test_relative_disparity_is_fitted_in_disparity_only(align):
     with pytest.raises(protocol.EvaluationError, match="relative"):

@@ -135,6 +135,46 @@ def test_boundary_f1_joins_precision_and_recall():
     assert boundary_f1(truth, one_of_two, EVERYWHERE) == pytest.approx(2 / 3)
 
 
+def test_a_direction_without_contours_in_the_truth_has_no_recall():
+    truth = step(4.0, 2.0)
+    speck = truth.copy()
+    speck[5, 5] = 2.0  # one false contour in each direction, of which one has 24 true ones
+    precision = np.mean([24 / 25, 0.0, 0.0, 0.0])
+    expected = 2 * precision / (precision + 1.0)  # recall is 1: all that there was is found
+    assert boundary_f1(speck, truth, EVERYWHERE) == pytest.approx(expected)
+
+
+def published_boundary_f1(predicted: np.ndarray, truth: np.ndarray) -> float:
+    """The definition of github.com/apple/ml-depth-pro, eval/boundary_metrics.py, in short."""
+
+    def contours(depth: np.ndarray, t: float) -> list[np.ndarray]:
+        d = 1.0 / depth.astype(np.float64)
+        pairs = ((d[:, 1:], d[:, :-1]), (d[1:], d[:-1]))
+        return [x / y > t for one, other in pairs for x, y in ((one, other), (other, one))]
+
+    ratios = np.linspace(1.05, 1.25, 10)
+    scores = []
+    for t in ratios:
+        pairs = list(zip(contours(predicted, t), contours(truth, t), strict=True))
+        both = [np.count_nonzero(p & g) for p, g in pairs]
+        found = [max(np.count_nonzero(p), 1) for p, _ in pairs]
+        given = [max(np.count_nonzero(g), 1) for _, g in pairs]
+        precision, recall = np.mean(np.divide(both, found)), np.mean(np.divide(both, given))
+        scores.append(2 * precision * recall / max(precision + recall, 1e-12))
+    return float(np.average(scores, weights=ratios))
+
+
+@pytest.mark.parametrize("blind", [False, True])
+def test_boundary_f1_is_the_published_one_where_the_truth_has_contours_everywhere(blind):
+    truth = rough(6)
+    predicted = (truth * np.exp(np.random.default_rng(7).normal(0, 0.2, truth.shape))).astype("f4")
+    if blind:  # nothing is found in one of the directions
+        predicted = np.minimum.accumulate(predicted, axis=1)
+    score = boundary_f1(predicted, truth, EVERYWHERE)
+    assert 0.1 < score < 0.95
+    assert score == pytest.approx(published_boundary_f1(predicted, truth), rel=1e-4)
+
+
 def test_boundary_f1_weighs_its_ratios():
     weak = boundary_f1(step(2.0, 2.0 * 1.15), step(2.0, 4.0), EVERYWHERE)
     ratios = np.linspace(1.05, 1.25, 10)  # as Depth Pro publishes them

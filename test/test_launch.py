@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 import yaml
+from scipy.spatial.transform import Rotation
 from test_parameters import flatten
 
 from depth_node.parameters import Settings
+from depth_node.world.drive import Mounts
 
 LAUNCH_FILES = ("depth.launch.py", "webcam.launch.py", "demo.launch.py")
-PRESETS = ("webcam.yaml", "nav2_voxel.yaml", "stvl.yaml", "rtabmap.yaml")
+PRESETS = ("demo.yaml", "webcam.yaml", "nav2_voxel.yaml", "stvl.yaml", "rtabmap.yaml")
 OUTPUTS = {
     "depth/image_rect",
     "depth/camera_info",
@@ -143,6 +146,40 @@ def test_presets_hold_values_that_the_node_accepts(repo_root: Path, name: str) -
 
 def test_webcam_preset_opens_a_webcam(repo_root: Path) -> None:
     assert node_settings(repo_root, "webcam.yaml").camera.source == "webcam"
+
+
+@pytest.mark.parametrize(
+    ("launch_file", "name"), [("demo.launch.py", "demo.yaml"), ("webcam.launch.py", "webcam.yaml")]
+)
+def test_a_launch_file_gives_the_node_its_preset(
+    repo_root: Path, launch_file: str, name: str
+) -> None:
+    tree = ast.parse((repo_root / "launch" / launch_file).read_text())
+    [default] = [
+        ast.unparse(keyword.value)
+        for call in calls(tree, "DeclareLaunchArgument")
+        if ast.unparse(call.args[0]) == "'params_file'"
+        for keyword in call.keywords
+        if keyword.arg == "default_value"
+    ]
+    assert default == f"str(SHARE / 'config' / '{name}')"
+    [included] = calls(tree, "IncludeLaunchDescription")
+    [passed] = [k.value for k in included.keywords if k.arg == "launch_arguments"]
+    assert "'params_file': LaunchConfiguration('params_file')" in ast.unparse(passed)
+
+
+def test_the_demo_takes_metres_from_the_lidar_of_the_world_where_it_is_mounted(
+    repo_root: Path,
+) -> None:
+    settings = node_settings(repo_root, "demo.yaml")
+    assert settings.scale.source == "auto"
+    assert settings.lidar.enabled
+    assert settings.lidar.topic == "/lidar/points"
+    values = [float(word) for word in settings.lidar.extrinsics.split()]
+    expected = Mounts().camera_to("lidar")
+    np.testing.assert_allclose(values[:3], expected[:3, 3], atol=1e-6)
+    rotation = Rotation.from_euler("xyz", values[3:]).as_matrix()
+    np.testing.assert_allclose(rotation, expected[:3, :3], atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["nav2_voxel.yaml", "stvl.yaml"])

@@ -50,7 +50,6 @@ NOT_IN_ROSDEP = {
     "safetensors",
     "torch",
     "transformers",
-    "trimesh",
 }
 """Engines and tools without a distribution package: rosdep knows them not at all, or only through
 pip, which Ubuntu 24.04 refuses to run."""
@@ -156,6 +155,33 @@ def test_every_imported_library_is_declared(
     assert needed - exec_depends(manifest) <= ROSDEP_KEYS.keys() | NOT_IN_ROSDEP
 
 
+def test_the_pip_line_of_the_readme_brings_what_its_demo_imports(
+    metadata: configparser.ConfigParser, repo_root: Path
+) -> None:
+    readme = (repo_root / "README.md").read_text()
+    section = readme.partition("## Without ROS: pip")[2].partition("\n## ")[0]
+    assert "depth-node demo" in section
+    lines = re.findall(r"\[([a-z,]+)\]", section)
+    assert {line.split(",")[0] for line in lines} == {"ros", "jazzy"}
+    foreign = set(imported_modules(repo_root / "depth_node/demo"))
+    foreign -= {*sys.stdlib_module_names, "depth_node"}
+    needed = {DISTRIBUTIONS.get(module, module).replace("_", "-") for module in foreign}
+    for line in lines:
+        brought = requirements(metadata["options"]["install_requires"])
+        for extra in line.split(","):
+            brought |= requirements(metadata["options.extras_require"][extra])
+        names = {re.sub("^ros-(jazzy-)?", "", name) for name in brought}
+        assert needed <= names, line
+
+
+def test_pip_on_a_robot_keeps_the_numpy_of_the_distribution(repo_root: Path) -> None:
+    readme = (repo_root / "README.md").read_text()
+    section = readme.partition("## On a robot")[2].partition("\n## ")[0]
+    lines = re.findall(r"pip install [^`\n#]*\bonnx\b[^`\n#]*", section)
+    assert len(lines) == 2, "one for CPUs, one for NVIDIA GPUs"
+    assert all("'numpy<2'" in line for line in lines)
+
+
 def test_the_documentation_index_lists_every_page(repo_root: Path) -> None:
     index = (repo_root / "docs/index.md").read_text()
     for page in (repo_root / "docs").glob("*.md"):
@@ -193,11 +219,21 @@ def source(repo_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy
 
 
+def colcon_build(source: Path, workspace: Path, *options: str) -> Path:
+    """Build the package in a workspace of its own; returns its prefix."""
+    colcon = [sys.executable, "-m", "colcon", "build", "--base-paths", source]
+    run(*colcon, *options, cwd=workspace)
+    return workspace / "install" / "depth_node"
+
+
 @pytest.fixture(scope="module")
 def colcon_prefix(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    workspace = tmp_path_factory.mktemp("workspace")
-    run(sys.executable, "-m", "colcon", "build", "--base-paths", source, cwd=workspace)
-    return workspace / "install" / "depth_node"
+    return colcon_build(source, tmp_path_factory.mktemp("workspace"))
+
+
+@pytest.fixture(scope="module")
+def symlink_prefix(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return colcon_build(source, tmp_path_factory.mktemp("symlinks"), "--symlink-install")
 
 
 @pytest.fixture(scope="module")
@@ -248,6 +284,23 @@ def test_ros_finds_the_executables(prefix: Path) -> None:
         assert os.access(executable, os.X_OK), executable
     tool = prefix / "lib" / "depth_node" / "depth-node"
     printed = run(tool, "--version", cwd=prefix, PYTHONPATH=str(site_packages(prefix)))
+    assert printed == f"depth-node {__version__}\n"
+
+
+@pytest.mark.parametrize("built", ["colcon_prefix", "symlink_prefix"])
+def test_a_sourced_workspace_has_the_command(built: str, request: pytest.FixtureRequest) -> None:
+    prefix = request.getfixturevalue(built)
+    workspace = prefix.parent.parent
+    where = run("bash", "-c", "source install/setup.bash && type -P depth-node", cwd=workspace)
+    assert where.strip() == str(prefix / "bin" / "depth-node")
+    printed = run("bash", "-c", "source install/setup.bash && depth-node --help", cwd=workspace)
+    assert "doctor" in printed
+
+
+def test_pip_installs_the_command_once(pip_prefix: Path) -> None:
+    command = pip_prefix / "bin" / "depth-node"
+    assert "python" in command.read_text().partition("\n")[0], "the script of pip itself"
+    printed = run(command, "--version", cwd=pip_prefix, PYTHONPATH=str(site_packages(pip_prefix)))
     assert printed == f"depth-node {__version__}\n"
 
 

@@ -17,6 +17,17 @@ TIMEOUT_MS = 5000
 # module of 4.x has the names.
 _OPEN_TIMEOUT, _READ_TIMEOUT = 53, 54
 
+_CREDENTIALS = re.compile(r"(?<=://)[^/\s]*@")
+"""User and password of a URL: up to the last @ before the path, for passwords contain some too."""
+_SECRET = re.compile(
+    r"(\b[\w-]*(?:pw|pas|pass|passwd|password|passphrase|pwd|token|key|secret)\s*=\s*)"
+    r"(?:\([^)]*\)\s*)?"  # GStreamer's (string) before a value
+    r"""(?:"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|(?:\\.|[^\s&]|&(?![\w.-]+=))+)""",
+    re.IGNORECASE,
+)
+"""A query's or a GStreamer element's secret: its name with `=`, and its value, quoted or not."""
+_APPSINK = re.compile(r"!\s*(?=appsink\b[^!]*$)")
+
 
 def open_stream(
     settings: CameraSettings, clock: Clock | None = None, timeout_ms: int = TIMEOUT_MS
@@ -25,7 +36,7 @@ def open_stream(
 
     A URL (`rtsp://`, `http://`, `udp://`, ...) is read by FFmpeg, RTSP over TCP unless the
     environment variable OPENCV_FFMPEG_CAPTURE_OPTIONS says otherwise. What has ` ! ` in it is a
-    GStreamer pipeline; it must end in an appsink.
+    GStreamer pipeline; see `to_bgr`.
 
     Args:
         settings: `path`; `width`, `height`, `fps` and `fourcc` are the sender's affair.
@@ -40,16 +51,40 @@ def open_stream(
 
 
 def hide_password(url: str) -> str:
-    """The URL without the credentials in it, for logs."""
-    return re.sub(r"(?<=://)[^/@\s]+@", "***@", url)
+    """The URL or pipeline without the credentials in it, for logs."""
+    return _SECRET.sub(r"\1***", _CREDENTIALS.sub("***@", url))
+
+
+def to_bgr(pipeline: str) -> str:
+    """Let a GStreamer pipeline convert what reaches its appsink to BGR.
+
+    OpenCV hands NV12 and I420 over as grey images of one and a half times the height and RGBA in
+    the order of its bytes, and nothing in the image tells. What is BGR already passes as it is.
+
+    Args:
+        pipeline: elements of raw video in the memory of the CPU, the last of them `appsink`.
+
+    Raises:
+        CameraError: its last element is no appsink.
+    """
+    converted, count = _APPSINK.subn("! videoconvert ! video/x-raw,format=BGR ! ", pipeline)
+    if count == 0:
+        raise CameraError(
+            f"the pipeline {hide_password(pipeline)!r} of camera.path does not end in an appsink; "
+            "its last element must be `! appsink`, where OpenCV takes the images"
+        )
+    return converted
 
 
 def _connect(settings: CameraSettings, timeout_ms: int) -> Connection:
     source = settings.path.strip()
     shown = hide_password(source)
     if " ! " in source:
-        capture = _open(source, cv2.CAP_GSTREAMER, "GStreamer", [])
-        hint = "try the pipeline with gst-launch-1.0; it must end in `appsink`"
+        capture = _open(to_bgr(source), cv2.CAP_GSTREAMER, "GStreamer", [])
+        hint = (
+            "try it with gst-launch-1.0 and `videoconvert ! fakesink` in place of its appsink: it "
+            "must give raw video in the memory of the CPU"
+        )
     elif urlsplit(source).scheme:
         limits = [_OPEN_TIMEOUT, timeout_ms, _READ_TIMEOUT, timeout_ms]
         capture = _open(source, cv2.CAP_FFMPEG, "FFmpeg", limits)

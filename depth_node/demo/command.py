@@ -21,6 +21,7 @@ from rich.table import Table
 from depth_node.demo.inputs import camera_parameters
 from depth_node.demo.processes import Program, ProgramEndedError, running
 from depth_node.domain import private_domain
+from depth_node.resources import config_path
 
 if TYPE_CHECKING:
     from depth_node.demo.watch import Tally, Watcher
@@ -124,31 +125,14 @@ def _render_world(seed: int) -> None:
 
 def _node_command(args: argparse.Namespace) -> list[str]:
     parameters = {"model.name": args.model, "model.engine": args.engine}
-    remap = ["-r", "image:=/camera/image_raw", "-r", "camera_info:=/camera/camera_info"]
+    options = ["-r", "image:=/camera/image_raw", "-r", "camera_info:=/camera/camera_info"]
     if args.input != "world":
         parameters |= camera_parameters(args.input)
-        remap = []
+        options = []
     elif args.lidar:
-        parameters |= _lidar_parameters()
-    options = [part for name, value in parameters.items() for part in ("-p", f"{name}:={value}")]
-    return ["-m", "depth_node.ros.main", "--ros-args", *remap, *options]
-
-
-def _lidar_parameters() -> dict[str, str]:
-    """The world's LiDAR as the source of metres; its pose as numbers, for there may be no TF."""
-    from scipy.spatial.transform import Rotation
-
-    from depth_node.world.drive import Mounts
-
-    T_camera_lidar = Mounts().camera_to("lidar")
-    rpy = Rotation.from_matrix(T_camera_lidar[:3, :3]).as_euler("xyz")
-    pose = " ".join(f"{value:.6f}" for value in (*T_camera_lidar[:3, 3], *rpy))
-    return {
-        "lidar.enabled": "true",
-        "lidar.topic": "/lidar/points",
-        "lidar.extrinsics": f'"{pose}"',
-        "scale.align": "false",  # the pose is exact: nothing is to be searched
-    }
+        options += ["--params-file", str(config_path("demo.yaml"))]
+    options += [part for name, value in parameters.items() for part in ("-p", f"{name}:={value}")]
+    return ["-m", "depth_node.ros.main", "--ros-args", *options]
 
 
 def _wait_for_depth(watcher: Watcher, programs: Sequence[Program], console: Console) -> bool:

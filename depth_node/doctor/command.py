@@ -9,9 +9,9 @@ import os
 from collections.abc import Iterator
 
 from depth_node.doctor.findings import Finding, all_well, error
-from depth_node.doctor.machine import check_machine
 from depth_node.doctor.transport import check_discovery, check_transport
 from depth_node.health import Level
+from depth_node.imports import explain
 
 _NEEDED = (
     "rclpy",
@@ -73,6 +73,14 @@ def run(args: argparse.Namespace) -> int:
 
 def _examine(args: argparse.Namespace) -> Iterator[Finding]:
     """The findings as they are made: the machine at once, the graph after listening."""
+    try:
+        from depth_node.doctor.machine import check_machine
+    except ImportError as problem:  # NumPy or OpenCV, which everything here rests on
+        explained = explain(problem)
+        if explained is None:
+            raise
+        yield error("python", *explained)
+        return
     yield from check_machine()
     yield from check_discovery()
     yield from _check_ros(args)

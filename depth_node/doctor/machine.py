@@ -18,6 +18,7 @@ from depth_node.cameras.v4l2 import find_device, list_devices
 from depth_node.doctor.findings import Finding, error, ok, warn
 from depth_node.engines.select import PRECISIONS
 from depth_node.health import Level
+from depth_node.imports import pip_install
 from depth_node.network.errors import ModelError
 from depth_node.network.graph import read_graph
 from depth_node.network.resolve import resolve_model
@@ -27,8 +28,8 @@ from depth_node.resources import ResourceError
 PROBE_TIMEOUT_S = 20.0
 """Long enough for torch from a cold disk; a runtime that takes longer hangs."""
 _NEEDS_GPU = ("tensorrt", "onnxruntime-tensorrt", "onnxruntime-cuda")
-_CPU_CURE = "pip install 'depth_node[cpu]'"
-_GPU_CURE = "pip install 'depth_node[gpu]'; TensorRT comes with JetPack or from NVIDIA"
+_CPU_CURE = pip_install("cpu")
+_GPU_CURE = f"{pip_install('gpu')}; TensorRT comes with JetPack or from NVIDIA"
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ def _check_model(onnx: Probe) -> list[Finding]:
         cure = "install the package again, or export a network: depth-node models export"
         return [Finding.from_text(Level.ERROR, "model", str(problem), cure)]
     if not onnx.found:
-        return [error("model", f"no network can be read: {onnx.missing}", "pip install onnx")]
+        return [error("model", f"no network can be read: {onnx.missing}", _CPU_CURE)]
     seen, _, hint = lines[-1].partition("; ")
     return [ok("model", f"{seen}, in {', '.join(files.graphs)}", hint)]
 

@@ -147,7 +147,8 @@ class _Observer:
         """The node asked for; without a name, `depth_node`, or whichever sends its diagnostics."""
         wanted = self._question.node or DEFAULT_NODE
         for name in self._seen.nodes:
-            if wanted in (name, name.rsplit("/", 1)[-1]):
+            # Diagnostics print the full name without its first slash.
+            if wanted in (name, name.lstrip("/"), name.rsplit("/", 1)[-1]):
                 return name
         if not self._question.node:
             return next((name for name in self._seen.nodes if name in self._reports), None)

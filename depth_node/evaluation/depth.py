@@ -107,11 +107,11 @@ class DepthProtocol:
                 "the network's output is relative: it has to be aligned in disparity, where its "
                 "unknown scale and shift are"
             )
-        depth = aligned_depth(disparity, 1.0, 0.0, self.low, self.high)
-        if self.align == "depth":
-            scale, shift = align_depth(depth, truth, mask)
-            depth = np.clip(depth * np.float32(scale) + np.float32(shift), self.low, self.high)
-        return depth
+        if self.align == "none":
+            return aligned_depth(disparity, 1.0, 0.0, self.low, self.high)
+        depth = aligned_depth(disparity, 1.0, 0.0, 0.0, np.inf)  # fitted first, then clipped
+        scale, shift = align_depth(depth, truth, mask)
+        return np.clip(depth * np.float32(scale) + np.float32(shift), self.low, self.high)
 
 
 def valid_mask(

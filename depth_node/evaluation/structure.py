@@ -130,8 +130,9 @@ def boundary_f1(predicted: ArrayF32, truth: ArrayF32, mask: Mask) -> float | Non
     that of the other. For each of the four directions from near to far the predicted contours
     have a precision and a recall against those of the truth; F1 of their means over directions is
     averaged over t from 1.05 to 1.25, with weights proportional to t. This is how the authors'
-    published code has it, but for one thing: a direction, or a ratio t, in which there is nothing
-    to find counts as 0 there and is left out here.
+    published code has it wherever the truth has contours in every direction at every t. Where it
+    has none there is no recall, which that code counts as 0 and this leaves out; what is found
+    there counts against precision in both.
 
     Args:
         predicted: HxW float32 metres, positive.
@@ -152,11 +153,12 @@ def boundary_f1(predicted: ArrayF32, truth: ArrayF32, mask: Mask) -> float | Non
         counts = np.array(
             [[np.count_nonzero(x) for x in (p, g, p & g)] for p, g in contours], np.float64
         )
-        found, given, matched = counts[counts[:, :2].any(axis=1)].T
+        found, given, matched = counts.T
         if given.sum() < MINIMUM_PIXELS:
             continue
-        precision = np.mean(matched / np.maximum(found, 1.0))
-        recall = np.mean(matched / np.maximum(given, 1.0))
+        judged = (found + given) > 0
+        precision = np.mean(matched[judged] / np.maximum(found[judged], 1.0))
+        recall = np.mean(matched[given > 0] / given[given > 0])
         scores.append(2.0 * precision * recall / max(precision + recall, 1e-12))
         weights.append(ratio)
     return float(np.average(scores, weights=weights)) if scores else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -9,11 +10,13 @@ from depth_node.cameras.base import CameraError
 from depth_node.cameras.folder import ImageFolder
 from depth_node.cameras.playback import Recording
 from depth_node.cameras.video import VideoFile
+from depth_node.imports import pip_install
 from depth_node.network.errors import ModelError
 from depth_node.types import ImageU8
 
 WORLD = "world"
 _VIDEOS = {".mp4", ".avi", ".mkv", ".mov", ".webm"}
+_TOPIC = re.compile(r"(/[A-Za-z_][A-Za-z0-9_]*)+")
 _WORLD_SEED = 20_000_000
 """Neither the student's training nor its evaluation draws scenes from here on."""
 
@@ -44,7 +47,7 @@ def _recorded(source: str, count: int) -> list[ImageU8]:
     bag, _, topic = source.partition(":")
     if path.exists():
         bag, topic = source, ""
-    elif source.startswith("/") and ":" not in source and not path.parent.is_dir():
+    elif _is_topic(source):
         from depth_node.ros.topic_frames import topic_frames
 
         return topic_frames(source, count)
@@ -60,6 +63,15 @@ def _recorded(source: str, count: int) -> list[ImageU8]:
     if not images:
         raise CameraError("it holds no image that can be decoded")
     return images
+
+
+def _is_topic(source: str) -> bool:
+    """Whether a name that is no file's is a topic's, and not a misspelt path.
+
+    A path has a folder above it. The root is above everything, so there it says nothing.
+    """
+    folder = Path(source).parent
+    return _TOPIC.fullmatch(source) is not None and (folder == Path("/") or not folder.is_dir())
 
 
 def _images(recording: Recording) -> Iterator[ImageU8]:
@@ -93,7 +105,5 @@ def _world(count: int) -> list[ImageU8]:
     try:
         from depth_node.world import sample
     except ImportError as error:
-        raise ModelError(
-            f"the world needs {error.name}; pip install 'depth_node[world]'"
-        ) from error
+        raise ModelError(f"the world needs {error.name}; {pip_install('world')}") from error
     return [sample(_WORLD_SEED + number, 640, 480)[0] for number in range(count)]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 
 EXTRAS: dict[str, str] = {
@@ -29,6 +31,7 @@ EXTRAS: dict[str, str] = {
 """Module to the pip extra that brings it."""
 
 _PACKAGE = Path(__file__).parent
+_FEW = 6
 
 
 def explain(error: ImportError) -> tuple[str, str] | None:
@@ -57,19 +60,48 @@ def explain(error: ImportError) -> tuple[str, str] | None:
 
 
 def pip_install(extra: str) -> str:
-    """The command that installs one of this package's extras, without leaving NumPy 1 for 2.
+    """The command that installs what is missing of one of this package's extras.
 
-    A distribution's OpenCV and cv_bridge that are built for NumPy 1 do not load with NumPy 2.
+    It names the libraries, not the extra: an index does not know this package. A distribution's
+    OpenCV and cv_bridge that are built for NumPy 1 do not load with NumPy 2, so 1 is kept.
     """
-    keep = " 'numpy<2'" if _numpy_version().startswith("1.") else ""
-    return f"pip install 'depth_node[{extra}]'{keep}"
+    wanted = [_quoted(library) for library in _libraries(extra) if not _installed(library)]
+    keep = ["'numpy<2'"] if _numpy_version().startswith("1.") else []
+    command = " ".join(["pip install", *(wanted or [f"'.[{extra}]'"]), *keep])
+    if any("torch" in library for library in wanted):
+        command += " (without a GPU, PyTorch's CPU wheels first)"
+    return command if wanted else f"{command} in the source checkout"
+
+
+def _libraries(extra: str) -> list[str]:
+    """The requirements of an extra, such as `onnx>=1.16`; none for those that are long lists."""
+    try:
+        required = metadata.requires("depth_node") or []
+    except metadata.PackageNotFoundError:
+        return []
+    split = (line.partition(";") for line in required)
+    found = [name.strip() for name, _, marker in split if f'extra == "{extra}"' in marker]
+    return found if len(found) <= _FEW else []
+
+
+def _installed(library: str) -> bool:
+    name = re.split(r"[^\w.-]", library)[0]
+    try:
+        metadata.version(name)
+    except metadata.PackageNotFoundError:  # a distribution's own OpenCV is not known to pip
+        return name == "opencv-python-headless" and find_spec("cv2") is not None
+    return True
+
+
+def _quoted(library: str) -> str:
+    return f"'{library}'" if re.search(r"[<>\[]", library) else library
 
 
 def _absent(module: str, extra: str) -> tuple[str, str]:
-    cure = pip_install(extra)
+    seen = f"the Python module {module} is not installed"
     if extra == "ros":
-        cure += ", or source the setup.bash of a ROS 2 installation"
-    return f"the Python module {module} is not installed", cure
+        return seen, f"source the setup.bash of a ROS 2 installation, or {pip_install(extra)}"
+    return seen, pip_install(extra)
 
 
 def _numpy_version() -> str:

@@ -148,10 +148,11 @@ def test_settings_that_cannot_be_rendered_are_refused():
         Frames([])
 
 
-def test_without_pytorch_the_extra_is_named(tmp_path, capsys, monkeypatch):
+def test_without_pytorch_it_is_said_how_to_install_it(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     config = Path(tmp_path / "run.yaml")
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
     assert command.run(parser.parse_args(["--config", str(config)])) == 1
-    assert "depth_node[train]" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "which is not installed: pip install " in said

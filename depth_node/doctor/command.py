@@ -131,8 +131,8 @@ def _missing_ros() -> Finding | None:
         except ImportError as problem:
             seen = f"not usable in this Python, so only the machine was looked at ({problem})"
             cure = (
-                "source /opt/ros/<distribution>/setup.bash, or pip install 'depth_node[ros]' on a "
-                "machine without ROS"
+                "source /opt/ros/<distribution>/setup.bash, or on a machine without ROS "
+                "pip install '.[ros]' in the source checkout"
             )
             return error("ros", seen, cure)
     return None

@@ -8,6 +8,7 @@ import types
 from pathlib import Path
 from typing import Any
 
+from depth_node.imports import pip_install
 from depth_node.network.errors import ModelError
 from depth_node.network.registry import Entry
 
@@ -164,6 +165,6 @@ def _import_transformers() -> Any:
         import transformers
     except ImportError as error:
         raise ModelError(
-            f"building a network needs {error.name}; pip install 'depth_node[export]'"
+            f"building a network needs {error.name}; {pip_install('export')}"
         ) from error
     return transformers

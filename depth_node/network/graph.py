@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from depth_node.imports import pip_install
 from depth_node.network.errors import ModelError
 
 INPUT = "image"
@@ -54,7 +55,7 @@ def read_graph(path: Path) -> Graph:
     try:
         import onnx
     except ImportError as error:
-        raise ModelError("reading a network needs onnx; pip install onnx") from error
+        raise ModelError(f"reading a network needs onnx; {pip_install('cpu')}") from error
     try:
         data = path.read_bytes()
     except OSError as error:

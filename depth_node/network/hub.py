@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from depth_node.imports import pip_install
 from depth_node.network.errors import ModelError
 from depth_node.network.registry import Entry
 from depth_node.network.store import sha256_of
@@ -146,5 +147,5 @@ def _import_hub() -> Any:
         import huggingface_hub
         import huggingface_hub.constants
     except ImportError as error:
-        raise ModelError("fetching needs huggingface_hub; pip install 'depth_node[hub]'") from error
+        raise ModelError(f"fetching needs huggingface_hub; {pip_install('hub')}") from error
     return huggingface_hub

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from depth_node.imports import pip_install
 from depth_node.network.compose import PIXELS
 from depth_node.network.errors import ModelError
 from depth_node.network.front import front_nodes
@@ -44,9 +45,7 @@ def to_fp16(core: Any, front: Sequence[str] = ()) -> Any:
         )
         from onnxruntime.transformers.onnx_model import OnnxModel
     except ImportError as error:
-        raise ModelError(
-            f"converting to fp16 needs {error.name}; pip install 'depth_node[cpu]'"
-        ) from error
+        raise ModelError(f"converting to fp16 needs {error.name}; {pip_install('cpu')}") from error
     copy = onnx.ModelProto()
     copy.CopyFrom(core)
     _unshare_initializers(copy.graph)
@@ -83,7 +82,7 @@ def to_int8(
     try:
         import nncf
     except ImportError as error:
-        raise ModelError("int8 needs nncf; pip install 'depth_node[export]'") from error
+        raise ModelError(f"int8 needs nncf; {pip_install('export')}") from error
     import onnx
 
     copy = onnx.ModelProto()

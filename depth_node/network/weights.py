@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from depth_node.imports import pip_install
 from depth_node.network.errors import ModelError
 
 State = dict[str, Any]
@@ -62,7 +63,7 @@ def read_checkpoint(path: Path) -> State:
             raise ModelError(f"{path} is no checkpoint; expected .safetensors, .pth or .pt")
     except ImportError as error:
         raise ModelError(
-            f"reading a checkpoint needs {error.name}; pip install 'depth_node[export]'"
+            f"reading a checkpoint needs {error.name}; {pip_install('export')}"
         ) from error
     except ModelError:
         raise

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from depth_node.cameras.base import CameraError
+from depth_node.imports import pip_install
 from depth_node.ros.compressed_image import decode_compressed
 from depth_node.ros.images import decode_image
 from depth_node.ros.wire import ConversionError
@@ -38,7 +39,7 @@ def bag_frames(path: Path, topic: str, count: int) -> list[ImageU8]:
         from rosbags.highlevel import AnyReader, AnyReaderError
         from rosbags.typesys import Stores, get_typestore
     except ImportError as error:
-        raise CameraError("reading a bag needs rosbags; pip install 'depth_node[bag]'") from error
+        raise CameraError(f"reading a bag needs rosbags; {pip_install('bag')}") from error
     try:
         # For bags without definitions of their own; images are the same in every distribution.
         types = get_typestore(Stores.ROS2_HUMBLE)

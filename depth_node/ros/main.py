@@ -13,16 +13,24 @@ import sys
 import threading
 import time
 
-import rclpy
-from rclpy.exceptions import InvalidNamespaceException
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
-from rclpy.lifecycle import TransitionCallbackReturn
-from rclpy.signals import SignalHandlerOptions
-from rclpy.utilities import remove_ros_args
-from rclpy.validate_namespace import validate_namespace
+from depth_node.imports import explain
 
-from depth_node.engines.shared import EnginePool
-from depth_node.ros.node import DepthNode
+try:
+    import rclpy
+    from rclpy.exceptions import InvalidNamespaceException
+    from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+    from rclpy.lifecycle import TransitionCallbackReturn
+    from rclpy.signals import SignalHandlerOptions
+    from rclpy.utilities import remove_ros_args
+    from rclpy.validate_namespace import validate_namespace
+
+    from depth_node.engines.shared import EnginePool
+    from depth_node.ros.node import DepthNode
+except ImportError as problem:  # OpenCV that was built for another NumPy, above all
+    explained = explain(problem)
+    if explained is None:
+        raise
+    sys.exit(f"depth_node: {'; '.join(explained)}")
 
 GRACE_S = 1.5
 """Time to end in after SIGINT or SIGTERM; a library call that never returns is then cut off."""

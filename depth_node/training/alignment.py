@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from depth_node.imports import pip_install
 from depth_node.training.network import Student, normalised
 
 LEVEL = 3
@@ -57,7 +58,7 @@ class FrozenEncoder:
             from transformers import AutoModel
         except ImportError as error:
             raise AlignmentError(
-                "feature alignment needs transformers: pip install 'depth_node[export]', or set "
+                f"feature alignment needs transformers: {pip_install('export')}, or set "
                 "alignment.weight to 0"
             ) from error
         try:

@@ -11,6 +11,8 @@ import typing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from depth_node.imports import pip_install
+
 if TYPE_CHECKING:
     from depth_node.training.folders import FolderConfig
     from depth_node.training.frames import Mixture
@@ -87,7 +89,7 @@ def _train(args: argparse.Namespace) -> Path | None:
         import torch
     except ImportError as error:
         raise TrainError(
-            f"training needs {error.name}, which is not installed: pip install 'depth_node[train]'"
+            f"training needs {error.name}, which is not installed: {pip_install('train')}"
         ) from error
     import cv2
 

@@ -104,6 +104,17 @@ def test_the_loss_falls(frames, tmp_path):
     assert history[100]["total"] < 0.85 * history[50]["total"]
 
 
+def test_a_phase_may_weigh_the_gradients_for_itself(frames, tmp_path):
+    phases = (Phase(50, 32, 32, 4, gradient=0.0), Phase(50, 32, 32, 4))
+    run = dataclasses.replace(RUN, phases=phases)
+    weights = {}
+    train(run, frames, tmp_path / "c.pt", log=lambda step, means: weights.update({step: means}))
+    for step, weight in ((50, 0.0), (100, run.loss.gradient)):
+        m = weights[step]
+        total = m["affine"] + weight * m["gradient"] + run.loss.logarithm * m["logarithm"]
+        assert m["total"] == pytest.approx(total, rel=1e-4)
+
+
 @pytest.mark.parametrize("replicas", [1, 2])
 def test_a_resumed_run_ends_with_the_same_bits(frames, tmp_path, replicas):
     run = dataclasses.replace(RUN, replicas=replicas)

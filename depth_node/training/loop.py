@@ -6,7 +6,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -43,12 +43,16 @@ class Phase:
         width: image width, pixels, a multiple of 32.
         height: image height, pixels, a multiple of 32.
         batch: images in a step.
+        gradient: weight of the gradient matching in this phase; None takes that of `loss`. It makes
+            edges sharp, but a network that does not know yet where they are learns from it to be
+            smooth.
     """
 
     steps: int
     width: int
     height: int
     batch: int
+    gradient: float | None = None
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,16 @@ class RunConfig:
     def steps(self) -> int:
         """Updates in the whole run."""
         return sum(phase.steps for phase in self.phases)
+
+    def loss_at(self, step: int) -> LossConfig:
+        """The weights of the losses at a step."""
+        end = 0
+        for phase in self.phases:
+            end += phase.steps
+            if step < end:
+                given = phase.gradient
+                return self.loss if given is None else replace(self.loss, gradient=given)
+        return self.loss
 
     def plan(self, start: int = 0) -> Iterator[tuple[int, tuple[int, int], int]]:
         """Yield (step, (width, height), images in the batch) from step `start` on."""
@@ -167,6 +181,7 @@ class Trainer:
         if self._encoder is not None:
             reference = self._encoder.features(torch.from_numpy(batch.plain).to(self.device))
         reduced = self.config.precision == "bf16"
+        weights = self.config.loss_at(self.step)
         alignment = self.config.alignment
 
         def loss(model: nn.Module, part: slice) -> dict[str, Tensor]:
@@ -181,7 +196,7 @@ class Trainer:
                 disparity[part],
                 teacher[part],
                 pasted[part],
-                self.config.loss,
+                weights,
                 generator,
             )
             if reference is not None:

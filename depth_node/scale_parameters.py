@@ -68,9 +68,11 @@ class ScaleSettings:
     )
     max_sigma: float = param(
         0.15,
-        "Depth is called metric only while the scale is known better than this, relative to depth "
-        "(one sigma). A single range reading or a planar scan stays below it with Depth Anything "
-        "V2 and above it with the shipped student, whose depth is then held or relative.",
+        "Depth is called metric only while points tell the scale better than this, relative to "
+        "depth (one sigma), where they lie and in the nearer half of the picture; else it is held "
+        "or relative, or the ground's. A planar scan or a range reading does with Depth Anything V2 "
+        "where sky or far walls are in view, and does not with the shipped student. Ground has "
+        "checks of its own; the standard deviation of its depth grows with distance.",
         minimum=0.01,
         maximum=1.0,
         dynamic=True,

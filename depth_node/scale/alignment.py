@@ -27,14 +27,16 @@ _STEPS = 3  # each way, over the whole reach
 _HALVINGS = 2
 _TURN_REACH = 0.0266  # of the image's width: 1.5 degrees at a focal length of one image width
 _TURN_POOR = 0.15  # truncated residual from which on the prediction is no reference
-_TURN_GAIN = 0.18
+# Part of the truncated relative residual that is to be removed, and how much of it at least: points
+# that fit well anyway gain that part by chance.
+_TURN_GAIN = (0.18, 0.015)
 _AXIS_GAIN = 0.06  # more, for turning about a second axis
 _LIFT_REACH = 0.24  # of the image's width times metres: 0.4 m at a focal length of 0.6 widths
 _LIFT_SHIFT = 0.04  # of the image's width, for a point at the median depth
 # An error of height also scales the ground, as an error of the prediction does: it takes a better
 # prediction to tell the two apart.
 _LIFT_POOR = 0.1
-_LIFT_GAIN = 0.1
+_LIFT_GAIN = (0.1, 0.008)
 
 
 @dataclass(frozen=True)
@@ -179,6 +181,11 @@ class Trial:
         gain = 1.0 - self._score(Offset(du, dv, lift, gain=1.0)) / self.still
         return Offset(du, dv, lift, gain)
 
+    def convinces(self, offset: Offset, needed: tuple[float, float]) -> bool:
+        """Whether an offset removes that part of the residual, and that much of it."""
+        part, least = needed
+        return offset.gain >= max(part, least / self.still)
+
     def _score(self, offset: Offset) -> float:
         """Mean truncated residual, to which points that left the image count as the median."""
         moved = offset.applied(self.points)
@@ -217,7 +224,7 @@ def _turned(trial: Trial) -> Search:
     if best.gain - simpler.gain < _AXIS_GAIN:
         best = simpler
     inside = max(abs(best.du), abs(best.dv)) < _TURN_REACH
-    return best if best.gain >= _TURN_GAIN and inside else Offset()
+    return best if inside and trial.convinces(best, _TURN_GAIN) else Offset()
 
 
 def _lifted(trial: Trial) -> Search:
@@ -233,7 +240,7 @@ def _lifted(trial: Trial) -> Search:
         for lift in (middle + step, middle - step):
             best = _better(best, trial.of(lift=lift))
             yield
-    return best if best.gain >= _LIFT_GAIN and abs(best.lift) < reach else Offset()
+    return best if abs(best.lift) < reach and trial.convinces(best, _LIFT_GAIN) else Offset()
 
 
 def _better(one: Offset, other: Offset) -> Offset:

@@ -10,7 +10,7 @@ from depth_node.types import ArrayF32, Disparity, ScaleEstimate
 FARTHEST_M = 300.0
 """The global fit predicts nothing beyond this distance: there its shift is all that counts."""
 _FLOOR = np.float32(1.0 / FARTHEST_M)
-_MAD_TO_SIGMA = 1.4826
+MAD_TO_SIGMA = 1.4826
 _TYPICAL_RESIDUAL = 0.045  # of the best global fit of a relative network on real scenes
 _TYPICAL_WEIGHT = 12.0  # how many points it takes to know better
 
@@ -109,7 +109,7 @@ def log_sigma(disparity: Disparity, estimate: ScaleEstimate, width: int, height:
     variance /= q
     known = estimate.inliers / (estimate.inliers + _TYPICAL_WEIGHT)
     residual = known * estimate.residual**2 + (1.0 - known) * _TYPICAL_RESIDUAL**2
-    variance += np.float32(_MAD_TO_SIGMA**2 * residual)
+    variance += np.float32(MAD_TO_SIGMA**2 * residual)
     return np.asarray(np.sqrt(variance, out=variance))
 
 

@@ -20,6 +20,7 @@ from depth_node.types import ArrayF32, ArrayF64, CameraModel
 GRID = (120, 160)
 """Rows and columns on which the ground is looked for."""
 _MAX_ROLL = np.radians(3.0)
+_MAX_UNKNOWN_ROLL = np.radians(15.0)  # where gravity is not known: beyond it, the plane is a wall
 _MIN_INLIERS = 0.5
 _MIN_SHARE = 0.15
 _FARTHEST_HEIGHTS = 12.0
@@ -133,7 +134,7 @@ def _find_ground(disparity: ArrayF32, camera: CameraModel, reference: GroundRefe
         raise _NoGroundError(f"{share:.0%} of what lies below the horizon is a plane")
     # d grows along the same direction of the image as g does, whatever scale and shift are.
     roll = _angle((plane[0] * fx, plane[1] * fy), (down[0], down[1]))
-    if reference.down is not None and abs(roll) > _MAX_ROLL:
+    if abs(roll) > (_MAX_ROLL if reference.down is not None else _MAX_UNKNOWN_ROLL):
         raise _NoGroundError(f"the plane below the horizon rolls {np.degrees(roll):.1f} deg")
     mask = _connected(flat & below, seeds)
     part = np.count_nonzero(mask) / mask.size

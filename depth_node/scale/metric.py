@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -10,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from depth_node.scale.alignment import Offset
-from depth_node.scale.apply import fitted_inverse_depth
+from depth_node.scale.apply import MAD_TO_SIGMA, fitted_inverse_depth
 from depth_node.scale.extrinsics import ExtrinsicMonitor
 from depth_node.scale.field import MAX_POINTS, MIN_POINTS, Correction, build_grids, correct, fused
 from depth_node.scale.filter import Scale, ScaleFilter
@@ -20,9 +19,9 @@ from depth_node.scale.ground import GroundReference, fit_ground
 from depth_node.scale.inbox import Inbox, apart_ns
 from depth_node.scale.points import SparseDepth
 from depth_node.scale.samples import Samples, gather
+from depth_node.scale.trust import sigma_of_held, sigma_of_points
 from depth_node.types import (
     ArrayF32,
-    ArrayF64,
     CameraModel,
     Disparity,
     Frame,
@@ -33,9 +32,7 @@ from depth_node.types import (
 
 _NS = 1e-9
 _OTHER_CLOCK_S = 5.0
-_BANDS = 12  # of the thumbnail's rows
 _GATE_LOG = 1.5  # a point farther than this (in log) from the global fit is on another surface
-_CHANGED = 0.5  # relative error, per part of the picture that shows another surface than before
 _FADE_PER_S = 0.05  # of a held local correction in a still scene
 _STILL = 0.01  # relative change of the carried disparity up to which the last field is a start
 _FADE_BY_MOTION = 25.0  # more, per second and per relative change of the carried disparity
@@ -75,12 +72,14 @@ class _Measurement:
         samples: the points behind the fit; None for the ground's.
         source: what was measured with.
         age_s: the image's stamp minus that of the newest measurement, seconds, at least 0.
+        coarse: why depth may not be called metric with it, or empty.
     """
 
     fit: AffineFit
     samples: Samples | None = None
     source: str = "none"
     age_s: float = 0.0
+    coarse: str = ""
 
 
 class MetricScaleEstimator:
@@ -155,7 +154,7 @@ class MetricScaleEstimator:
         if taken:
             self._last, self._source = fit, measured.source
             self._measured = self._before
-            reason = self._coarse(measured)
+            reason = measured.coarse
         elif fit.accepted:
             source = measured.source
             reason = f"the scale from {source} contradicts the filter; waiting for it to repeat"
@@ -169,12 +168,16 @@ class MetricScaleEstimator:
         if taken and not self._config.filtered:
             scale = replace(scale, scale=fit.scale, shift=fit.shift, covariance=fit.covariance)
         samples = measured.samples if taken else None
-        correction = self._correct(disparity.values, samples, scale, elapsed_s)
+        correction = self._correct(disparity.values, samples, scale, elapsed_s, taken=taken)
         return self._answer(disparity, scale, correction, taken, reason)
 
     def _take(self, fit: AffineFit, age_s: float) -> bool:
         if self._config.filtered:
-            return self._filter.update(fit, age_s)
+            if self._filter.update(fit, age_s):
+                return True
+            carried = self._filter.current
+            if carried is not None and self._doubt(carried) <= self._config.max_hold_sigma:
+                return False  # else nothing is known that is worth a contradiction
         self._filter.restart(fit, age_s)
         return True
 
@@ -196,23 +199,32 @@ class MetricScaleEstimator:
         skew = {p.source: apart_ns(p, frame.stamp_ns) / 1e9 for p in near}
         current = [p for p in near if skew[p.source] <= self._config.max_skew_s]
         reason = _lateness(skew)
+        points = None
         if not current:
             self._counts = {}
         else:  # replaced at once: the diagnostics may ask at any time
             samples = self._gather(disparity.values, current)
             fit = self._fit(samples)
             self._counts = samples.counts(samples.agreeing(fit) if fit.accepted else None)
-            if fit.accepted:
-                newest = max(
-                    p.stamp_ns if p.measured_ns is None else p.measured_ns for p in current
-                )
-                age_s = max((frame.stamp_ns - newest) * _NS, 0.0)
-                return _Measurement(fit, samples, samples.source, age_s)
             reason = f"{samples.source}: {fit.reason}"
+            if fit.accepted:
+                points = _Measurement(
+                    fit,
+                    samples,
+                    samples.source,
+                    age_s=max(frame.stamp_ns - _newest_ns(current), 0) * _NS,
+                    coarse=self._coarse(fit, samples),
+                )
+                if not points.coarse:
+                    return points
         ground = self._ground_fit(frame.camera, disparity.values)
+        if ground is not None and ground.accepted:
+            if points is not None and points.samples is not None:
+                self._counts = points.samples.counts(None)
+            return _Measurement(ground, source="ground")
+        if points is not None:
+            return points
         if ground is not None:
-            if ground.accepted:
-                return _Measurement(ground, source="ground")
             reason = f"{reason}; ground: {ground.reason}" if near else f"ground: {ground.reason}"
         return _Measurement(AffineFit(reason=reason))
 
@@ -233,35 +245,17 @@ class MetricScaleEstimator:
             typical=self._config.network_error,
         )
 
-    def _coarse(self, measured: _Measurement) -> str:
-        """Why accepted points are too coarse for the depth to be called metric, or empty.
-
-        The fit tells how well they determine the scale where they lie and in the nearer half of the
-        picture, where a robot drives; above and below them the network's own error comes on top.
-        Ground has checks of its own.
-        """
-        fit, samples, most = measured.fit, measured.samples, self._config.max_sigma
-        if samples is None:
-            return ""
-        levels = (samples.level(), *self._levels())
-        there = max(_relative_sigma(fit, level) for level in levels)
+    def _coarse(self, fit: AffineFit, samples: Samples) -> str:
+        """Why accepted points are too coarse for the depth to be called metric, or empty."""
         assert self._before is not None
-        seen = np.asarray((self._before > 0.0).reshape(_BANDS, -1).any(axis=1))
-        sigma = math.hypot(there, self._config.network_error * samples.uncovered(seen))
+        most = self._config.max_sigma
+        sigma = sigma_of_points(fit, samples, self._before, self._config.network_error)
         if sigma <= most:
             return ""
         return (
-            f"the scale from {measured.source} is known to {sigma:.0%} only; metric needs "
+            f"the scale from {samples.source} is known to {sigma:.0%} only; metric needs "
             f"{most:.0%} (scale.max_sigma): more points, another sensor or a better network"
         )
-
-    def _levels(self) -> tuple[float, float]:
-        """Median and last decile of the frame's unsaturated disparity, 0 where there is none."""
-        assert self._before is not None
-        seen = np.sort(self._before[self._before > 0.0])
-        if not len(seen):
-            return 0.0, 0.0
-        return float(seen[len(seen) // 2]), float(seen[9 * len(seen) // 10])
 
     def _ground_fit(self, camera: CameraModel | None, values: ArrayF32) -> AffineFit | None:
         with self._ground_lock:
@@ -270,14 +264,27 @@ class MetricScaleEstimator:
             return None
         if camera is None:
             return AffineFit(reason="the camera has no calibration")
-        return fit_ground(values, camera.rectified(), reference).fit
+        fit = fit_ground(values, camera.rectified(), reference).fit
+        # Ground tells nothing of what stands on it, where a poor network errs as it usually does.
+        error = self._config.network_error
+        if not fit.accepted or error <= TYPICAL_ERROR:
+            return fit
+        return replace(fit, residual=max(fit.residual, error / MAD_TO_SIGMA))
 
     def _correct(
-        self, values: ArrayF32, samples: Samples | None, scale: Scale, elapsed_s: float
+        self,
+        values: ArrayF32,
+        samples: Samples | None,
+        scale: Scale,
+        elapsed_s: float,
+        *,
+        taken: bool,
     ) -> Correction | None:
         if not self._config.local_correction:
             return None
         if samples is None:
+            if taken:  # the ground's scale: what was local to the points' does not belong to it
+                self._correction = None
             return self._fade(elapsed_s)
         before, now = self._correction, self._local(values, samples, scale)
         if before is not None and now is not None and self._config.filtered:
@@ -327,7 +334,7 @@ class MetricScaleEstimator:
         reason: str,
     ) -> ScaleEstimate:
         metric = taken and not reason
-        sigma = 0.0 if metric else self._doubt(scale, taken)
+        sigma = 0.0 if metric else self._doubt(scale)
         uncertain = sigma > self._config.max_hold_sigma
         if not metric and (scale.age_s > self._config.hold_s or uncertain):
             if not taken:
@@ -348,21 +355,10 @@ class MetricScaleEstimator:
             counts=self._counts,
         )
 
-    def _doubt(self, scale: Scale, taken: bool) -> float:
-        """Relative uncertainty of a held scale.
-
-        What the filter says of it, and how much of the picture has become another since the last
-        measurement: a wall that a robot drives up to changes by less than the gauge's own
-        uncertainty from one frame to the next, but not over a second.
-        """
-        sigma = _relative_sigma(scale, self._levels()[0])
-        if taken or self._measured is None:
-            return sigma
+    def _doubt(self, scale: Scale) -> float:
+        """Relative uncertainty of a scale that was carried to this frame."""
         assert self._before is not None
-        since = carry(self._measured, self._before)
-        if since is None:
-            return float("inf")
-        return math.hypot(sigma, since.sigma, _CHANGED * (1.0 - since.share))
+        return sigma_of_held(scale, self._measured, self._before)
 
     def _without_measurement(self, disparity: Disparity, reason: str) -> ScaleEstimate:
         metric = disparity.kind == "metric"
@@ -386,9 +382,5 @@ def _lateness(skew: dict[str, float]) -> str:
     return f"the newest measurement of {source} is {least:.2f} s from the image"
 
 
-def _relative_sigma(scale: Scale | AffineFit, level: float) -> float:
-    q = scale.scale * level + scale.shift
-    if q <= 0.0:
-        return float("inf")
-    row: ArrayF64 = np.array([level, 1.0])
-    return math.sqrt(max(float(row @ scale.covariance @ row), 0.0)) / q
+def _newest_ns(points: list[SparseDepth]) -> int:
+    return max(p.stamp_ns if p.measured_ns is None else p.measured_ns for p in points)

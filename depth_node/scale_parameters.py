@@ -70,8 +70,8 @@ class ScaleSettings:
         0.15,
         "Depth is called metric only while points tell the scale better than this, relative to "
         "depth (one sigma), where they lie and in the nearer half of the picture; else it is held "
-        "or relative, or the ground's. A planar scan or a range reading does with Depth Anything V2 "
-        "where sky or far walls are in view, and does not with the shipped student. Ground has "
+        "or relative, or the ground's. A planar scan or a range reading does with Depth Anything "
+        "V2 where sky or far walls are in view, and does not with the shipped student. Ground has "
         "checks of its own; the standard deviation of its depth grows with distance.",
         minimum=0.01,
         maximum=1.0,

@@ -291,9 +291,9 @@ def test_ros_finds_the_executables(prefix: Path) -> None:
 def test_a_sourced_workspace_has_the_command(built: str, request: pytest.FixtureRequest) -> None:
     prefix = request.getfixturevalue(built)
     workspace = prefix.parent.parent
-    where = run("bash", "-c", "source install/setup.bash && type -P depth-node", cwd=workspace)
+    where = run("sh", "-c", ". install/setup.sh && command -v depth-node", cwd=workspace)
     assert where.strip() == str(prefix / "bin" / "depth-node")
-    printed = run("bash", "-c", "source install/setup.bash && depth-node --help", cwd=workspace)
+    printed = run("sh", "-c", ". install/setup.sh && depth-node --help", cwd=workspace)
     assert "doctor" in printed
 
 

@@ -22,6 +22,7 @@ FAR_NS = 1_000_000_000
 """A stamp this far from now: no transform is kept or waited for so long."""
 LOSS = 0.2
 """Share of images lost from which on it is the transport, not a busy machine."""
+_DISCOVERY_NS = 1_000_000_000  # by so much a CameraInfo may be heard before the images are
 _UNDER_WAY = 2  # the newest CameraInfos, whose images may still be coming
 _CALIBRATION_CURE = "correct the CameraInfo, or set camera.calibration to a calibration file"
 
@@ -143,8 +144,11 @@ def check_loss(seen: Observation) -> list[Finding]:
     arrived = set(seen.images.stamps)
     if not arrived & set(seen.infos.stamps):  # a driver that does not stamp the two alike
         return []
-    since_first = sorted(stamp for stamp in seen.infos.stamps if stamp >= min(arrived))
-    sent = set(since_first[:-_UNDER_WAY])
+    first = min(arrived)
+    owed = sorted(
+        stamp for stamp in seen.infos.stamps if not first - _DISCOVERY_NS <= stamp < first
+    )
+    sent = set(owed[:-_UNDER_WAY])
     lost = len(sent - arrived)
     if lost <= LOSS * len(sent):
         return []

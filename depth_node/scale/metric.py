@@ -310,7 +310,9 @@ class MetricScaleEstimator:
         kept = np.flatnonzero(near & samples.ray)
         if len(kept) < MIN_POINTS:
             return None
-        used = np.where(samples.ray, near, samples.agreeing(self._last))
+        used = near
+        if not samples.ray.all():
+            used = np.where(samples.ray, near, samples.agreeing(self._last))
         if len(kept) > MAX_POINTS:
             kept = kept[np.linspace(0, len(kept) - 1, MAX_POINTS).astype(np.intp)]
         grids = build_grids(values, scale.scale, scale.shift, len(kept))
@@ -340,6 +342,9 @@ class MetricScaleEstimator:
             if not taken:
                 reason = f"nothing was measured for {scale.age_s:.1f} s: {reason}"
             return self._without_measurement(disparity, reason)
+        log_sigma = None if correction is None else correction.log_sigma
+        if log_sigma is not None and sigma > 0.0:
+            log_sigma = np.hypot(log_sigma, np.float32(sigma))
         return ScaleEstimate(
             state=ScaleState.METRIC if metric else ScaleState.HELD,
             source=self._source,
@@ -351,7 +356,7 @@ class MetricScaleEstimator:
             residual=self._last.residual,
             reason=reason,
             log_field=None if correction is None else correction.log_field,
-            log_sigma=None if correction is None else np.hypot(correction.log_sigma, sigma),
+            log_sigma=log_sigma,
             counts=self._counts,
         )
 

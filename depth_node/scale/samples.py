@@ -56,7 +56,7 @@ class Samples:
         """
         error = np.abs((fit.scale * self.d + fit.shift) / self.q - 1.0)
         count = round(len(error) * fit.inliers / fit.total)
-        return np.asarray(error <= np.sort(error)[count - 1])
+        return np.asarray(error <= np.partition(error, count - 1)[count - 1])
 
     def counts(self, used: NDArray[np.bool_] | None) -> dict[str, PointCounts]:
         """What became of the points, by source.

@@ -11,6 +11,7 @@ from depth_node.types import ArrayF32
 
 _EDGE = 0.03  # difference of log inverse depth at which a point's weight is halved
 _SLOPE_RIDGE = 3e-4  # variance of log inverse depth below which the slope is not believed
+_REACH = 3.0  # standard deviations of the points' guides from which on the slope is not believed
 _NEAR_CELLS2 = 0.25  # squared distance, in cells, below which points count as equally near
 _BLOCK = 9600  # places at a time: (6, 9600) float32 arrays stay in the cache
 _SURFACE = 0.1  # difference of log inverse depth up to which points may share a surface
@@ -181,7 +182,11 @@ def _weighted_line(
     mean_residual = np.einsum("km,km->m", weight, residual) / total
     variance = np.einsum("km,km->m", weighted, difference) / total - mean_difference**2
     covariance = np.einsum("km,km->m", weighted, residual) / total - mean_difference * mean_residual
-    slope = covariance / (np.maximum(variance, np.float32(0.0)) + np.float32(_SLOPE_RIDGE))
+    np.maximum(variance, np.float32(0.0), out=variance)
+    variance += np.float32(_SLOPE_RIDGE)
+    slope = covariance / variance
+    # Where the points end, their slope must not be carried on far: it is mostly noise there.
+    slope /= np.float32(1.0) + mean_difference**2 / (np.float32(_REACH**2) * variance)
     return mean_residual - slope * mean_difference, slope
 
 

@@ -190,8 +190,10 @@ class Running:
         here = Path(__file__).resolve().parent
         self._process = subprocess.Popen(command, cwd=here, stdout=subprocess.PIPE, text=True)
 
-    def memory_mb(self) -> float:
-        """Resident memory, megabytes.
+    def memory_mb(self) -> tuple[float, float]:
+        """Resident memory, and the private part of it, megabytes.
+
+        The rest is code and the shared memory of messages, of other processes too.
 
         Raises:
             RuntimeError: the process has ended.
@@ -199,7 +201,11 @@ class Running:
         if self._process.poll() is not None:
             raise RuntimeError(f"the process ended with {self._process.returncode}; see above")
         status = Path(f"/proc/{self._process.pid}/status").read_text()
-        return int(status.partition("VmRSS:")[2].split()[0]) / 1024.0
+        resident, private = (
+            int(status.partition(f"{name}:")[2].split()[0]) / 1024.0
+            for name in ("VmRSS", "RssAnon")
+        )
+        return resident, private
 
     def end(self) -> str:
         """Interrupt it and return what it printed."""

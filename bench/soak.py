@@ -42,12 +42,15 @@ def measure(scene: Scene, seconds: float) -> dict[str, Any]:
     late = latency_ms[at_s > at_s[-1] - window_s]
     p99 = [round(float(np.percentile(window, 99)), 2) for window in (early, late)]
     few = max(len(memory_mb) // 10, 3)
-    begin_mb, end_mb = float(np.median(memory_mb[:few])), float(np.median(memory_mb[-few:]))
+    begin_mb, end_mb = np.median(memory_mb[:few], axis=0), np.median(memory_mb[-few:], axis=0)
+    growth_percent, private_growth_percent = 100.0 * (end_mb / begin_mb - 1.0)
     received, published = int(counts["received"]), int(counts["published"])
     figures = {
         "seconds": seconds,
-        "memory_mb": {"after_warm_up": round(begin_mb, 1), "end": round(end_mb, 1)},
-        "memory_growth_percent": round(100.0 * (end_mb / begin_mb - 1.0), 2),
+        "memory_mb": {"after_warm_up": round(begin_mb[0], 1), "end": round(end_mb[0], 1)},
+        "memory_growth_percent": round(growth_percent, 2),
+        "private_memory_mb": {"after_warm_up": round(begin_mb[1], 1), "end": round(end_mb[1], 1)},
+        "private_memory_growth_percent": round(private_growth_percent, 2),
         "latency_p99_ms": {"first": p99[0], "last": p99[1], "window_s": window_s},
         "latency_p99_ratio": round(p99[1] / p99[0], 3),
         "latency_p50_ms": round(float(np.median(latency_ms)), 2),
@@ -65,8 +68,8 @@ def measure(scene: Scene, seconds: float) -> dict[str, Any]:
     return {**figures, "bars": BARS, "met": met}
 
 
-def _watch(observer: Observer, node: Running) -> float:
-    """A second of listening, and the node's memory at its end, megabytes."""
+def _watch(observer: Observer, node: Running) -> tuple[float, float]:
+    """A second of listening, and the node's memory at its end, resident and private, megabytes."""
     observer.spin(1.0)
     return node.memory_mb()
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from test_pipeline import CAMERA, STAMP_NS, TIMEOUT_S, GatedEngine, ListSink
 
+from depth_node.engines import shared as shared_engine
 from depth_node.engines.base import EngineError
 from depth_node.engines.selftest import check, golden_frames
 from depth_node.engines.shared import EnginePool
@@ -190,7 +191,9 @@ def test_frames_that_wait_run_as_one_batch_and_each_camera_gets_its_own_result()
     assert cameras.share.shared.mean_batch == 2.0
 
 
-def test_cameras_that_come_by_turns_come_together_soon() -> None:
+def test_cameras_that_come_by_turns_come_together_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The usual 5 ms are over where a busy machine lets the other thread wait.
+    monkeypatch.setattr(shared_engine, "_GATHERING_SHARE", 100 * shared_engine._GATHERING_SHARE)
     engine = Batching(delay_s=0.02)
     engine.gate.set()
     share = EnginePool().share("key", lambda: engine)
@@ -208,14 +211,17 @@ def test_cameras_that_come_by_turns_come_together_soon() -> None:
     assert share.shared.mean_batch > 1.5, engine.runs
 
 
-def test_a_frame_that_finds_the_engine_free_does_not_wait_for_others() -> None:
-    engine = Batching(delay_s=0.4)
+def test_a_frame_that_finds_the_engine_free_does_not_wait_for_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(shared_engine, "_GATHERING_SHARE", 1000.0)
+    engine = Batching(delay_s=0.02)
     engine.gate.set()
     share = EnginePool().share("key", lambda: engine)
     share.infer(image(1))
     begun_s = time.monotonic()
     share.infer(image(2))
-    assert time.monotonic() - begun_s < 0.48  # a quarter more if it waited
+    assert time.monotonic() - begun_s < 10.0  # 20 s if it waited
 
 
 def test_a_batch_holds_one_size_of_image_and_no_more_than_the_limit() -> None:
@@ -270,25 +276,28 @@ def test_an_engine_whose_batches_differ_fails_its_self_test(mixed: bool, passes:
 
 
 def test_those_who_take_turns_again_and_again_get_equally_many() -> None:
-    line, turns, inside = Line(), Counter(), []
-    end = threading.Event()
+    line, turns, inside, first = Line(), Counter(), [], [None]
+    end, begun = threading.Event(), threading.Barrier(3)
 
     def take_turns(name: int) -> None:
         place = line.join()
+        begun.wait(TIMEOUT_S)
         while not end.is_set():
             with place:
                 inside.append(name)
                 assert len(inside) == 1
+                assert first[0] in (None, place), "who waited longest was overtaken"
                 turns[name] += 1
                 time.sleep(0.0005)
+                first[0] = line._waiting[0] if line._waiting else None
                 inside.pop()
-                if sum(turns.values()) >= 150:
+                if sum(turns.values()) >= 600:
                     end.set()
 
     with ThreadPoolExecutor(3) as threads:
         for future in [threads.submit(take_turns, name) for name in range(3)]:
-            future.result(TIMEOUT_S)
-    assert min(turns.values()) > 0.8 * max(turns.values()), turns
+            future.result(10 * TIMEOUT_S)  # of 600 turns
+    assert min(turns.values()) > 0.4 * max(turns.values()), turns
 
 
 def test_a_closed_place_waits_no_longer_and_takes_nobodys_turn() -> None:

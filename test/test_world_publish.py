@@ -54,8 +54,18 @@ def stamp_ns(msg) -> int:
 
 
 def frame_of(drive, image) -> int:
-    pixels = np.frombuffer(image.data, np.uint8).reshape(480, 640, 3)
-    return int(np.argmin([np.abs(pixels.astype(int) - rgb).sum() for rgb in drive.rgb]))
+    pixels = np.frombuffer(image.data, np.uint8).reshape(480, 640, 3)[::4, ::4].astype(int)
+    return int(np.argmin([np.abs(pixels - rgb[::4, ::4]).sum() for rgb in drive.rgb]))
+
+
+def pace(drive, images, rate_hz) -> float:
+    """1 where the frames follow their stamps at this rate, near 0 where they run ahead or behind.
+
+    It holds on a busy machine too: that skips frames, and those that it shows are in time.
+    """
+    seconds = 1e-9 * np.array([stamp_ns(image) - stamp_ns(images[0]) for image in images])
+    frames = np.array([frame_of(drive, image) for image in images])
+    return abs(np.exp(2j * np.pi * (frames - rate_hz * seconds) / len(drive.rgb)).mean())
 
 
 def test_image_info_and_true_depth_belong_together_at_30_hz(world):
@@ -65,19 +75,23 @@ def test_image_info_and_true_depth_belong_together_at_30_hz(world):
         graph.collect(CameraInfo, f"{NAMESPACE}/camera/camera_info") as infos,
         graph.collect(Image, f"{NAMESPACE}/camera/depth_gt") as depths,
     ):
-        depths.wait(1, 30.0)
+
+        def complete(messages):
+            """Those whose CameraInfo and true depth came too: a busy machine loses some."""
+            whole = {stamp_ns(msg) for msg in infos.messages}
+            whole &= {stamp_ns(msg) for msg in depths.messages}
+            return [msg for msg in messages if stamp_ns(msg) in whole]
+
+        depths.wait(1)
         images.clear()
-        got = images.wait(60)
-        times = images.arrivals_ns
-        stamps = {stamp_ns(info) for info in infos.messages}
+        got = images.wait_until(lambda messages: len(messages) >= 60 and bool(complete(messages)))
+        image = complete(got)[0]
         truth = {stamp_ns(depth): depth for depth in depths.messages}
-    rate = 59 / ((times[59] - times[0]) * 1e-9)
-    assert 24 < rate < 34
-    image = got[10]
+    assert abs(time.time_ns() - stamp_ns(got[-1])) < 5e9
+    assert pace(drive, got, 30.0) > 0.7
+    assert min(np.diff([stamp_ns(msg) for msg in got])) < 60e6  # it leaves no frame out by itself
     assert (image.encoding, image.width, image.height, image.step) == ("rgb8", 640, 480, 1920)
     assert image.header.frame_id == "camera_optical_frame"
-    assert abs(time.time_ns() - stamp_ns(got[-1])) < 5e9
-    assert stamp_ns(image) in stamps
     frame = frame_of(drive, image)
     assert np.array_equal(np.frombuffer(image.data, np.uint8), drive.rgb[frame].ravel())
     depth = truth[stamp_ns(image)]
@@ -88,7 +102,7 @@ def test_image_info_and_true_depth_belong_together_at_30_hz(world):
 def test_camera_info_is_the_drives_calibration(world):
     graph, drive = world
     with graph.collect(CameraInfo, f"{NAMESPACE}/camera/camera_info") as infos:
-        info = infos.wait(1, 30.0)[-1]
+        info = infos.wait(1)[-1]
     np.testing.assert_allclose(np.reshape(info.k, (3, 3)), drive.camera.K)
     np.testing.assert_allclose(np.reshape(info.p, (3, 4)), drive.camera.P)
     assert (info.width, info.height, set(info.d)) == (640, 480, {0.0})
@@ -103,7 +117,7 @@ def test_the_other_sensors_are_there_with_their_frames(world):
         graph.collect(Imu, f"{NAMESPACE}/imu/data") as imus,
         graph.collect(Odometry, f"{NAMESPACE}/odom") as odometry,
     ):
-        cloud, scan = clouds.wait(1, 30.0)[-1], scans.wait(1)[-1]
+        cloud, scan = clouds.wait(1)[-1], scans.wait(1)[-1]
         reading, imu, odom = ranges.wait(1)[-1], imus.wait(1)[-1], odometry.wait(1)[-1]
     assert [field.name for field in cloud.fields] == ["x", "y", "z", "intensity", "ring", "time"]
     assert cloud.header.frame_id == "lidar_link"
@@ -125,7 +139,7 @@ def test_tf_connects_odom_to_the_robot(world):
     tf2 = pytest.importorskip("tf2_msgs.msg")
     graph, _ = world
     with graph.collect(tf2.TFMessage, "/tf") as moving:
-        transform = moving.wait(1, 30.0)[-1].transforms[0]
+        transform = moving.wait(1)[-1].transforms[0]
     assert (transform.header.frame_id, transform.child_frame_id) == ("odom", "base_link")
 
 
@@ -147,5 +161,5 @@ def test_a_signal_ends_it_cleanly(world, number):
     program.wait_for_line("publishing")
     code, seconds = program.interrupt(number)
     assert code == 0, program.output
-    assert seconds < 2.0
+    assert seconds < 15.0  # soon on a quiet machine; by itself it would never end
     assert "Traceback" not in program.output

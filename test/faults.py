@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ros_graph import CameraDriver, Collector, Diagnosis, Graph, Process, stamp_of
+from ros_graph import PATIENCE_S, CameraDriver, Collector, Diagnosis, Graph, Process, stamp_of
 from sensor_msgs.msg import Image
 from test_node_outputs import SCALE, frame
 
@@ -94,13 +94,13 @@ def meet_bad_frame(
     raise AssertionError("the node took none of five bad frames")
 
 
-def wait_for_metres(graph: Graph, count: int = 3, timeout: float = 30.0) -> list[Any]:
+def wait_for_metres(graph: Graph, count: int = 3) -> list[Any]:
     """Wait until the node publishes depth images to a new subscriber."""
     with graph.collect(Image, DEPTH) as images:
-        return images.wait(count, timeout)
+        return images.wait(count)
 
 
-def settle(graph: Graph, timeout: float = 30.0) -> Diagnosis:
+def settle(graph: Graph, timeout: float = PATIENCE_S) -> Diagnosis:
     """End the cameras, wait for the last frame to leave the node, and check every frame's fate."""
     unplug(graph)
     deadline = time.monotonic() + timeout

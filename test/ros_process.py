@@ -10,7 +10,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-START_TIMEOUT_S = 30.0
+PATIENCE_S = 60.0
+"""How long a test waits for what comes within seconds on a machine that has nothing else to do."""
 LINES_SHOWN = 30
 """Of a program's output, in the message of a wait that failed."""
 
@@ -55,7 +56,7 @@ class Process:
             [f"{' '.join(self._command)} {state}:", *self.lines[-LINES_SHOWN:], "(end of output)"]
         )
 
-    def wait_for_line(self, text: str, timeout: float = START_TIMEOUT_S) -> None:
+    def wait_for_line(self, text: str, timeout: float = PATIENCE_S) -> None:
         """Wait until the program prints a line with `text`."""
         with self._news:
             seen = self._news.wait_for(lambda: any(text in line for line in self.lines), timeout)
@@ -72,7 +73,7 @@ class Process:
         self._told_to_end = True
         self._process.send_signal(number)
 
-    def interrupt(self, number: int = signal.SIGINT, timeout: float = 10.0) -> tuple[int, float]:
+    def interrupt(self, number: int = signal.SIGINT, timeout: float = 30.0) -> tuple[int, float]:
         """Send a signal and wait for the end: (exit code, seconds that it took)."""
         start = time.monotonic()
         self.send_signal(number)
@@ -88,4 +89,4 @@ class Process:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(3.0)
             self._process.kill()
-        self._process.wait(5.0)
+        self._process.wait(PATIENCE_S)

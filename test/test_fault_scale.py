@@ -15,7 +15,7 @@ from faults import DEPTH, settle
 from ros_graph import PROGRAMS, CameraDriver, Graph, image_array, private_graph, stamp_of
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image, PointCloud2
-from test_scale_node import assert_right, depth_while_metric, wait_for_state
+from test_scale_node import assert_right, wait_for_state, wait_until_right
 from tf2_messages import tf2_messages
 
 from depth_node.ros.wire import make_header
@@ -26,7 +26,7 @@ S = 1_000_000_000
 
 def wait_for_fact(graph: Graph, text: str) -> None:
     """Wait until the diagnostics say this of the LiDAR."""
-    graph.wait_until(lambda: text in graph.diagnostics().values.get("lidar", ""), 30.0)
+    graph.wait_until(lambda: text in graph.diagnostics().values.get("lidar", ""))
 
 
 def test_tf_may_be_missing_come_late_go_in_circles_stop_and_return(tmp_path: Path) -> None:
@@ -52,16 +52,16 @@ def test_tf_may_be_missing_come_late_go_in_circles_stop_and_return(tmp_path: Pat
             graph.collect(DiagnosticArray, "/depth_node/scale_status"),
             graph.collect(Image, DEPTH) as depths,
         ):
-            graph.wait_for_problem("TF knows no frame", 30.0)
+            graph.wait_for_problem("TF knows no frame")
             wait_for_state(graph, "relative")
             assert depths.messages == []
             for _ in range(2):  # every message of this robot holds a loop as well
                 robot = graph.run(str(PROGRAMS / "tf_publisher.py"), env=env)
                 wait_for_fact(graph, "picture, moved by odometry")
-                assert_right(depth_while_metric(graph), scene.depth(), 0.02)
+                wait_until_right(graph, scene.depth(), 0.02)
                 robot.end()
                 wait_for_fact(graph, "not moved by odometry")  # what is static holds
-                assert_right(depth_while_metric(graph), scene.depth(), 0.02)
+                wait_until_right(graph, scene.depth(), 0.02)
         assert node.output.count("would close the loop") == 1
         settle(graph)
 
@@ -91,7 +91,7 @@ def test_a_bag_that_starts_again_costs_no_right_metres_and_makes_no_wrong_ones()
             graph.collect(Image, DEPTH) as depths,
         ):
             for start_ns in (6_000 * S, 1_000 * S, 1_000 * S):
-                depths.wait(10, timeout=30.0)
+                depths.wait(10)
                 depths.clear()
                 now_ns[0] = start_ns
                 again = depths.wait_until(

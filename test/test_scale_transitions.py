@@ -23,6 +23,7 @@ from test_scale_node import (
     enable,
     publish,
     wait_for_state,
+    wait_until_right,
 )
 from tf2_messages import tf2_messages
 
@@ -93,7 +94,8 @@ def test_no_transition_makes_a_sensor_that_works_a_problem(tmp_path: Path) -> No
             depth__remove_edges=False, scale__max_age_s=1.0,
         )  # fmt: skip
         CameraDriver(graph, scene.frame, rate_hz=20.0)
-        publish(graph, "/lidar/points", cloud, 1.0)  # the first frames come before its first one
+        publish(graph, "/lidar/points", cloud, 2.0)  # the first frames come before its first one
+        graph.wait_until(lambda: graph.node.count_publishers("/tf") > 0)
         with graph.collect(DiagnosticArray, "/depth_node/scale_status") as statuses:
             statuses.wait(10)
             enable(graph, "lidar", extrinsics="tf")
@@ -106,7 +108,7 @@ def test_no_transition_makes_a_sensor_that_works_a_problem(tmp_path: Path) -> No
                 assert graph.change_state(Transition.TRANSITION_ACTIVATE)
             wait_until_metric(graph)
         assert not [lie for lie in LIES if lie in said(node)]
-        assert_right(depth_while_metric(graph), scene.depth(), 0.02)
+        wait_until_right(graph, scene.depth(), 0.02)
 
 
 def said(node: Any) -> str:

@@ -11,7 +11,7 @@ from depth_node.types import ArrayF32
 
 _EDGE = 0.03  # difference of log inverse depth at which a point's weight is halved
 _SLOPE_RIDGE = 3e-4  # variance of log inverse depth below which the slope is not believed
-_REACH = 3.0  # standard deviations of the points' guides from which on the slope is not believed
+_REACH = 6.0  # standard deviations of the points' guides from which on the slope is not believed
 _NEAR_CELLS2 = 0.25  # squared distance, in cells, below which points count as equally near
 _BLOCK = 9600  # places at a time: (6, 9600) float32 arrays stay in the cache
 _SURFACE = 0.1  # difference of log inverse depth up to which points may share a surface

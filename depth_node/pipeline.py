@@ -253,9 +253,10 @@ class Pipeline:
             _log.exception("a frame failed in a way that the node does not know")
         return "internal error"
 
-    def _problem(self, topic: str, text: str) -> None:
-        if self._health.report(topic, Level.ERROR, text):
-            _log.error("%s", concise(text))
+    def _problem(self, topic: str, text: str, level: Level = Level.ERROR) -> None:
+        if self._health.report(topic, level, text):
+            tell = _log.error if level is Level.ERROR else _log.warning
+            tell("%s", concise(text))
 
     def _see(self, decode: Callable[[], Frame]) -> str | None:
         if self._captured.closed:
@@ -299,8 +300,7 @@ class Pipeline:
             f"{seen}: consumers will find no transform for the depth. Set use_sim_time on every "
             "node when a bag or a simulation plays, else synchronise the clocks of camera and robot"
         )
-        if self._health.report("clock", Level.WARN, text):
-            _log.warning("%s", text)
+        self._problem("clock", text, Level.WARN)
 
     def _rectify(self, frame: Frame) -> tuple[Frame, ImageU8 | None]:
         mode = self.settings.camera.rectify
@@ -320,8 +320,7 @@ class Pipeline:
             f"camera.rectify is off but the lens distorts ({camera.distortion_model}): points are "
             "the more out of place the nearer they are to the border; set camera.rectify to auto"
         )
-        if self._health.report("rectify", Level.WARN, text):
-            _log.warning("%s", text)
+        self._problem("rectify", text, Level.WARN)
 
     def _finish(self, seen: _Seen) -> str | None:
         frame, disparity, settings = seen.frame, seen.disparity, self.settings

@@ -29,7 +29,7 @@ from depth_node.doctor.observation import (
     Observation,
     Question,
 )
-from depth_node.ros.image_topic import image_offers
+from depth_node.ros.image_topic import camera_info_beside, image_offers
 from depth_node.ros.qos import input_qos, offered_reliability
 
 SETTLE_S = 5.0
@@ -181,7 +181,7 @@ class _Observer:
         image = f"/{image.lstrip('/')}"
         info = self._question.camera_info or seen.facts.get("camera_info_topic", "")
         if self._question.image and not self._question.camera_info:
-            info = image.removesuffix("/compressed").rsplit("/", 1)[0] + "/camera_info"
+            info = camera_info_beside(image)
         seen.image_topic, seen.info_topic = image, f"/{info.lstrip('/')}"
 
     def _listen_to_camera(self) -> None:

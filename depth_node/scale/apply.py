@@ -5,12 +5,12 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from depth_node.scale.fit import MAD_TO_SIGMA
 from depth_node.types import ArrayF32, Disparity, ScaleEstimate
 
 FARTHEST_M = 300.0
 """The global fit predicts nothing beyond this distance: there its shift is all that counts."""
 _FLOOR = np.float32(1.0 / FARTHEST_M)
-MAD_TO_SIGMA = 1.4826
 _TYPICAL_RESIDUAL = 0.045  # of the best global fit of a relative network on real scenes
 _TYPICAL_WEIGHT = 12.0  # how many points it takes to know better
 

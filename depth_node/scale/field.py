@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from depth_node.scale.apply import fitted_inverse_depth
 from depth_node.scale.diffusion import diffuse
+from depth_node.scale.fit import MAD_TO_SIGMA
 from depth_node.scale.kernel import Anchors, Regression, regress, take, unsupported
 from depth_node.scale.nearest import nearest_points
 from depth_node.scale.points import sample
@@ -37,7 +38,6 @@ _DENSE_POINTS = 20_000
 _MAX_CELLS = 115_000
 _MAX_CELLS_DENSE = 460_000
 _NEIGHBOURS = 6
-_MAD_TO_SIGMA = 1.4826
 _DENSE_SEARCH = 3_000
 _SHARP_POINTS = 9_000  # from here on a sharper way of enlarging shows; it takes 0.3 ms
 _SMOOTH = 0.3
@@ -230,7 +230,7 @@ def _spread(residual: ArrayF32) -> float:
     """Robust standard deviation of the residuals about 0, at least 3%."""
     middle = len(residual) // 2
     mad = float(np.partition(np.abs(residual), middle)[middle])
-    return max(_MAD_TO_SIGMA * mad, 0.03)
+    return max(MAD_TO_SIGMA * mad, 0.03)
 
 
 def _sums(

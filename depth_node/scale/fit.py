@@ -22,7 +22,8 @@ _PATIENCE = 1.15  # how much worse than the best hypothesis the one carried from
 _STEPS = 6
 _MAX_POINTS = 768
 _TUKEY = 4.685
-_MAD_TO_SIGMA = 1.4826
+MAD_TO_SIGMA = 1.4826
+"""Median absolute deviation to standard deviation, for normal errors."""
 _SIGMA_FLOOR = 0.01
 TYPICAL_ERROR = 0.08
 """Relative error that the best global fit of Depth Anything V2 Small leaves on real scenes."""
@@ -99,7 +100,7 @@ def fit_affine(
             is correlated inside a patch, so this, not n, is what shrinks the covariance.
         lowest: smallest disparity of the frame, 0 where some is saturated. Inverse depth 0 then
             lies anywhere between disparity 0 and this one.
-        prior: the shift from elsewhere (the filter); by default inverse depth is 0 at half of
+        prior: the shift from elsewhere; by default inverse depth is 0 at half of
             `lowest`, give or take that half and 5% of the median q.
         expected: (scale, shift) as carried from before. Where two surfaces each have a fit of their
             own that is about as good, the one that starts here is kept from frame to frame.
@@ -252,7 +253,7 @@ def _scale_only(
 def _robust_sigma(error: NDArray[np.floating]) -> float:
     middle = len(error) // 2  # the upper median: np.median costs more than a step of the fit
     mad = float(np.partition(np.abs(error), middle)[middle])
-    return max(_MAD_TO_SIGMA * mad, _SIGMA_FLOOR)
+    return max(MAD_TO_SIGMA * mad, _SIGMA_FLOOR)
 
 
 def _believed(sigma: float, count: int, typical: float) -> float:

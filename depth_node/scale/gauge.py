@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from depth_node.scale.fit import MAD_TO_SIGMA
 from depth_node.types import ArrayF32, ArrayF64
 
 GRID = (48, 36)
 """Columns and rows of the grid on which disparities are compared."""
 _STEPS = 5
 _TUKEY = 4.685
-_MAD_TO_SIGMA = 1.4826
 _SIGMA_FLOOR = 1e-3
 _SAME_SCENE = 0.15  # relative change within which a cell shows the same surface
 _MIN_CELLS = 48
@@ -84,7 +84,7 @@ def carry(before: ArrayF32, now: ArrayF32) -> Gauge | None:
     base = np.maximum(y, 0.25 * level)
     for _ in range(0 if flat else _STEPS):
         error = (a * x + b - y) / base
-        sigma = max(_MAD_TO_SIGMA * _median(np.abs(error)), _SIGMA_FLOOR)
+        sigma = max(MAD_TO_SIGMA * _median(np.abs(error)), _SIGMA_FLOOR)
         w = np.clip(1.0 - (error / (_TUKEY * sigma)) ** 2, 0.0, None) ** 2 / base**2
         total = float(w.sum())
         mean_x, mean_y = float(w @ x) / total, float(w @ y) / total
@@ -96,7 +96,7 @@ def carry(before: ArrayF32, now: ArrayF32) -> Gauge | None:
     if a <= 0.0:
         return None
     error = np.abs((a * x + b - y) / base)
-    sigma = max(_MAD_TO_SIGMA * _median(error), _SIGMA_FLOOR)
+    sigma = max(MAD_TO_SIGMA * _median(error), _SIGMA_FLOOR)
     # A camera that moves shifts near against far, which is not affine unless the scene is flat.
     moved = _PARALLAX * _median(np.abs(y - x) / base) * spread_y / level
     doubt = min(1.0, sigma / max(moved, 1e-12))

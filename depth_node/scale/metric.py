@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from depth_node.scale.alignment import Offset
-from depth_node.scale.apply import MAD_TO_SIGMA, fitted_inverse_depth
+from depth_node.scale.apply import fitted_inverse_depth
 from depth_node.scale.extrinsics import ExtrinsicMonitor
 from depth_node.scale.field import MAX_POINTS, MIN_POINTS, Correction, build_grids, correct, fused
 from depth_node.scale.filter import Scale, ScaleFilter
-from depth_node.scale.fit import TYPICAL_ERROR, AffineFit, fit_affine
+from depth_node.scale.fit import MAD_TO_SIGMA, TYPICAL_ERROR, AffineFit, fit_affine
 from depth_node.scale.gauge import carry, lowest, thumbnail
 from depth_node.scale.ground import GroundReference, fit_ground
 from depth_node.scale.inbox import Inbox, apart_ns

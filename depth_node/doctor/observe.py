@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 import os
+import signal
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import rclpy
@@ -48,8 +51,11 @@ class GraphError(RuntimeError):
 def observe(question: Question) -> Observation:
     """Join the graph, wait for discovery, listen for `question.seconds`, and leave.
 
+    Must be called from the main thread, which handles Ctrl-C.
+
     Raises:
         GraphError: the graph cannot be joined.
+        KeyboardInterrupt: Ctrl-C was pressed.
     """
     context = Context()
     try:
@@ -64,11 +70,27 @@ def observe(question: Question) -> Observation:
     try:
         observer = _Observer(question, context)
         try:
-            return observer.watch()
+            with _noted_interrupt() as interrupted:
+                return observer.watch(interrupted)
         finally:
             observer.close()
     finally:
         context.try_shutdown()
+
+
+@contextmanager
+def _noted_interrupt() -> Iterator[threading.Event]:
+    """Turn Ctrl-C into an event.
+
+    As an exception it would rise wherever the interpreter is, and be lost where that is a
+    callback that rclpy's C++ calls, or a destructor.
+    """
+    interrupted = threading.Event()
+    before = signal.signal(signal.SIGINT, lambda *_: interrupted.set())
+    try:
+        yield interrupted
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class _Observer:
@@ -99,8 +121,12 @@ class _Observer:
         self._executor.shutdown()
         self._node.destroy_node()
 
-    def watch(self) -> Observation:
-        """Listen, and give what was seen."""
+    def watch(self, interrupted: threading.Event) -> Observation:
+        """Listen, and give what was seen.
+
+        Raises:
+            KeyboardInterrupt: `interrupted` was set.
+        """
         now = next_look = time.monotonic()
         settle_end, end = now + SETTLE_S, math.inf
         while now < end:
@@ -111,6 +137,8 @@ class _Observer:
                 end = now + self._question.seconds
             # Short waits, so that Ctrl-C is heard.
             self._executor.spin_once(timeout_sec=0.05)
+            if interrupted.is_set():
+                raise KeyboardInterrupt
             now = time.monotonic()
         self._look()
         self._note_endpoints()

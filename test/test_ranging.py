@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,10 +18,11 @@ import scale_scene as scene
 from rclpy.context import Context
 from rclpy.node import Node
 from ros_graph import stamped
+from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import Image, LaserScan, PointCloud2
 
 from depth_node.domain import private_domain
-from depth_node.geometry.transforms import TransformBuffer
+from depth_node.geometry.transforms import TransformBuffer, from_xyz_rpy
 from depth_node.health import Health
 from depth_node.parameters import Settings
 from depth_node.ros import history
@@ -118,6 +120,31 @@ def test_an_empty_message_is_refused_in_words(
     sensor._history.add(stamped(msg, 10 * S, "camera"))
     with pytest.raises((SensorError, ConversionError), match=problem):
         depths(sensor, frame_at(10 * S))
+
+
+def at(buffer: TransformBuffer, parent: str, child: str, T: Any, at_ns: int | None = None) -> None:
+    """Put a frame; without a time, once and for all."""
+    quaternion = Rotation.from_matrix(T[:3, :3]).as_quat()
+    buffer.add(parent, child, at_ns or 0, T[:3, 3], quaternion, static=at_ns is None)
+
+
+def test_a_correction_in_tf_is_another_mounting_and_driving_is_not(node: Node) -> None:
+    sensor, transforms = RangingSensor(node, "range", "range"), TransformBuffer()
+    group = replace(Settings().range, extrinsics="tf")
+    at(transforms, "base", "camera", np.eye(4))
+    mountings = []
+    for i in range(6):
+        stamp_ns = (10 + i) * S
+        pitch = -0.5 * math.pi + (0.02 if i >= 3 else 0.0)
+        at(transforms, "odom", "base", from_xyz_rpy(0.5 * i, 0, 0, 0, 0.1 * i, 0), stamp_ns)
+        at(transforms, "base", "sonar", from_xyz_rpy(0, 0, 0, 0, pitch, 0))  # x along the axis
+        sensor._history.add(stamped(scene.range_reading(stamp_ns, 2.0), stamp_ns, "sonar"))
+        frame, scale = frame_at(stamp_ns), ScaleSettings(odometry_frame="odom")
+        points = sensor.depths(frame, CAMERA, group, scale, transforms)
+        assert sensor.moved
+        mountings.append(points.mounting)
+    assert len(set(mountings[:3])) == len(set(mountings[3:])) == 1
+    assert mountings[2] != mountings[3]
 
 
 @pytest.fixture

@@ -170,6 +170,16 @@ def test_few_views_and_poor_predictions_say_nothing(views: int, still: float, fo
     assert evidence.summary().startswith("off, as 8 views") == found
 
 
+def test_an_offset_ends_with_the_mounting_that_it_was_found_at():
+    monitor, wrong = ExtrinsicMonitor(), Offset(dv=-4.5 / WIDTH, gain=1.0)
+    monitor.align(disparity(), wrong.applied(points(2000)), 0.0)
+    assert monitor.offsets["lidar"].gain > 0.0
+    corrected = replace(points(2000), mounting=1)
+    assert monitor.align(disparity(), corrected, 0.0) is corrected
+    assert monitor.verdicts["lidar"] == NONE
+    assert monitor.summaries()["lidar"].startswith("not known yet")
+
+
 def test_the_same_view_again_is_no_further_evidence():
     monitor, stamp = ExtrinsicMonitor(), STAMP_NS
     wrong = Offset(du=0.0125, gain=1.0)

@@ -10,14 +10,14 @@ from typing import Any
 from rclpy.node import Node
 from sensor_msgs.msg import Image, LaserScan, PointCloud2, Range
 
-from depth_node.geometry.transforms import Transforms, from_xyz_rpy
+from depth_node.geometry.transforms import TransformError, Transforms, from_xyz_rpy, inverse
 from depth_node.ros.followed_topic import FollowedTopic
 from depth_node.ros.history import History, Message
-from depth_node.ros.sparse import Measured, depth_from_image, located, read
+from depth_node.ros.sparse import Measured, depth_from_image, located, read, still
 from depth_node.ros.wire import ConversionError
 from depth_node.scale.points import RangeNoise, SparseDepth, from_depth_image, project
 from depth_node.scale_parameters import ScaleSettings, parse_extrinsics
-from depth_node.types import CameraModel, Frame
+from depth_node.types import ArrayF64, CameraModel, Frame
 
 KINDS: dict[str, tuple[type[Any], ...]] = {
     "lidar": (PointCloud2,),
@@ -67,6 +67,8 @@ class RangingSensor:
         self.moved = False
         self._read: tuple[Message, Measured] | None = None
         self._handed_out: Message | None = None
+        self._mounted: ArrayF64 | None = None
+        self._mountings = 0
 
     def close(self) -> None:
         """Unsubscribe and forget what was measured."""
@@ -169,6 +171,7 @@ class RangingSensor:
         if fixed is None:
             measured, where, self.moved = located(measured, frame, transforms, scale.odometry_frame)
             self._read = (message, measured)
+            self._follow_mounting(measured.frame_id, frame, transforms)
         else:
             where, self.moved = from_xyz_rpy(*fixed), False
         if message is self._handed_out and not self.moved:
@@ -185,8 +188,23 @@ class RangingSensor:
         )
         fx, fy, _, _ = camera.intrinsics
         radius = math.sqrt(fx * fy) * math.tan(measured.half_angle_rad)
-        points = replace(points, footprint_px=radius, measured_ns=message.stamp_ns)
+        points = replace(
+            points,
+            footprint_px=radius,
+            measured_ns=message.stamp_ns,
+            mounting=self._mountings,
+        )
         return points, len(measured.points)
+
+    def _follow_mounting(self, sensor: str, frame: Frame, transforms: Transforms) -> None:
+        """Notice that TF was corrected, or that the sensor moved against the camera."""
+        try:
+            mounted = transforms.lookup(frame.frame_id, sensor, frame.stamp_ns)
+        except TransformError:  # joined by odometry alone, which may lag behind the image
+            return
+        if self._mounted is None or not still(inverse(self._mounted) @ mounted):
+            self._mounted = mounted
+            self._mountings += 1
 
     def _nearest(self, frame: Frame, max_age_s: float) -> Message | None:
         topic = self.topic.topic

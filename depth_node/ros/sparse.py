@@ -199,7 +199,7 @@ def straightened(measured: Measured, transforms: Transforms, odometry_frame: str
         reference @ transforms.lookup(odometry_frame, sensor, stamp + int(t * _NS))
         for t in (first, last)
     )
-    if _still(start) and _still(end):
+    if still(start) and still(end):
         return replace(measured, times_s=None)
     share = ((times - first) / ((last - first) or 1.0)).astype(np.float32)
     moved = _transformed(points, end - start)
@@ -213,6 +213,7 @@ def _transformed(points: ArrayF32, T: ArrayF64) -> ArrayF32:
     return np.asarray(cv2.transform(points[:, None], T[:3])[:, 0], np.float32)
 
 
-def _still(motion: ArrayF64) -> bool:
+def still(motion: ArrayF64) -> bool:
+    """Whether a 4x4 motion is less than anything here resolves: 0.03 degrees and 2 mm."""
     turned = math.acos(min(1.0, max(-1.0, 0.5 * (float(np.trace(motion[:3, :3])) - 1.0))))
     return turned < _STILL_RAD and float(np.linalg.norm(motion[:3, 3])) < _STILL_M

@@ -92,8 +92,9 @@ class Evidence:
 class _Source:
     """What is known of one source."""
 
-    def __init__(self, offset: Offset, stamp_ns: int) -> None:
+    def __init__(self, offset: Offset, stamp_ns: int, mounting: int) -> None:
         self.offset = offset
+        self.mounting = mounting
         self.evidence = Evidence()
         self.verdict = Offset()
         self.summary = self.evidence.summary()
@@ -106,7 +107,9 @@ class ExtrinsicMonitor:
     """Follows the offset of each source, slowly: extrinsics do not change from frame to frame.
 
     The first search of a source runs at once. Later, every view that differs from the one before
-    is searched and weighed, one fit a frame, on the frame that this began with.
+    is searched and weighed, one fit a frame, on the frame that this began with. A sensor that sits
+    elsewhere than before is a new source, but for the search at once: on a moving link it would
+    run for every frame.
     """
 
     def __init__(self) -> None:
@@ -147,7 +150,11 @@ class ExtrinsicMonitor:
         source = self._sources.get(points.source)
         if source is None:
             offset = find_offset(values, points, lowest)
-            self._sources[points.source] = source = _Source(offset, points.stamp_ns)
+            source = _Source(offset, points.stamp_ns, points.mounting)
+            self._sources[points.source] = source
+        elif source.mounting != points.mounting:
+            source = _Source(Offset(), points.stamp_ns, points.mounting)
+            self._sources[points.source] = source
         elif source.task is not None:
             _continue(source)
         elif points.stamp_ns - source.begun_ns >= _PERIOD_S * 1e9:

@@ -48,6 +48,8 @@ class SparseDepth:
             inside. 0 is a ray.
         measured_ns: when they were measured, where odometry has moved them to `stamp_ns` since;
             None where that is the same.
+        mounting: another number once the sensor sits elsewhere on the robot, or is said to: what
+            was found of its extrinsics holds for one.
     """
 
     u: ArrayF32
@@ -59,6 +61,7 @@ class SparseDepth:
     size: tuple[int, int]
     footprint_px: float = 0.0
     measured_ns: int | None = None
+    mounting: int = 0
 
     def __len__(self) -> int:
         """How many points there are."""

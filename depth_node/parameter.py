@@ -43,12 +43,19 @@ class Parameter:
     def check(self, value: object) -> Value:
         """Return `value` in the parameter's type.
 
+        Yaml and the command line turn a text like 252 into a number and `off` into a truth value;
+        where a text is wanted, it is given back.
+
         Raises:
             ParameterError: another type, not finite, or outside the range or choices.
         """
         wanted = type(self.default)
         if wanted is float and type(value) is int:
             value = float(value)
+        elif wanted is str and type(value) is int:
+            value = str(value)
+        elif type(value) is bool and {"on", "off"} <= set(self.choices):
+            value = "on" if value else "off"
         if type(value) is not wanted:
             raise ParameterError(
                 f"{self.name} is {value!r} ({type(value).__name__}); it must be a "

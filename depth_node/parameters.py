@@ -110,8 +110,9 @@ class CameraSettings:
     rectify: str = _param(
         "auto",
         "Rectify before the network; auto does so when the calibration asks for it and the topic "
-        "is not already rectified (its name contains `rect`). off takes raw images as they are: "
-        "the camera that is published is then K, and lens distortion stays in the points.",
+        "is not already rectified (`rect` or `rectified` is a word of its name). off takes raw "
+        "images as they are: the camera that is published is then K, and lens distortion stays in "
+        "the points.",
         choices=("auto", "on", "off"),
     )
 

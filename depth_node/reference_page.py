@@ -36,7 +36,9 @@ A **dynamic** parameter takes effect while the node runs, as in
 `ros2 param set /depth_node depth.max_m 20.0`. A **static** one takes effect when the node is
 configured and refuses to change while it is: deactivate and clean up the node, set it, configure
 and activate it again. Values outside the range are refused with the reason. A start-up value that
-is refused leaves the default in force; the log and the diagnostics say so.
+is refused keeps the node from being configured until it is set to a good one; the log and the
+diagnostics say which and why. A name that the node does not know, as `lidar.enable`, is a warning
+in the log.
 """
 
 _ANY = {bool: "true, false", int: "any", float: "any", str: "any text"}

@@ -111,10 +111,18 @@ def test_a_refused_start_up_value_fails_configure_with_the_reason_and_can_be_men
     assert graph.state() == "inactive"
 
 
-def test_an_integer_is_taken_for_a_floating_point_parameter(graph: Graph) -> None:
-    start(graph, depth__max_m=20)
+def test_numbers_and_texts_are_what_the_parameter_means_by_them(graph: Graph) -> None:
+    start(graph, depth__max_m=20, camera__rectify="off", camera__device=0)
     graph.wait_for_problem("nobody publishes")
     assert graph.state() == "active"
+
+
+def test_a_parameter_that_nobody_knows_is_named_with_what_was_meant(graph: Graph) -> None:
+    node = start(graph, lidar__enable=True, other_node__gain=3)
+    node.wait_for_line("there is no parameter lidar.enable, and its value is ignored")
+    node.wait_for_line("did you mean lidar.enabled?")
+    graph.wait_for_problem("nobody publishes")
+    assert "other_node" not in node.output
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ def test_a_value_is_accepted_in_the_parameters_type_or_refused(name: str, value:
     else:
         message = name
         assert type(accepted) is type(parameter.default)
-        assert accepted == value
+        assert accepted == value or accepted in (str(value), {True: "on", False: "off"}.get(value))
         assert not parameter.choices or accepted in parameter.choices
     assert name in message
 
@@ -101,6 +101,26 @@ def test_a_whole_number_is_fine_for_a_float_but_a_truth_value_is_no_number() -> 
     assert isinstance(PARAMETERS["depth.max_m"].check(20), float)
     with pytest.raises(ParameterError, match="must be a int"):
         PARAMETERS["points.stride"].check(True)
+
+
+@pytest.mark.parametrize(
+    ("name", "read", "meant"),
+    [
+        ("model.size", 252, "252"),
+        ("camera.device", 0, "0"),
+        ("camera.rectify", False, "off"),
+        ("camera.rectify", True, "on"),
+    ],
+)
+def test_a_text_that_yaml_took_for_something_else_is_given_back(
+    name: str, read: object, meant: str
+) -> None:
+    assert PARAMETERS[name].check(read) == meant
+
+
+def test_a_truth_value_is_no_text_where_on_and_off_are_no_choices() -> None:
+    with pytest.raises(ParameterError, match="must be a str"):
+        PARAMETERS["camera.path"].check(True)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -17,13 +19,15 @@ from depth_node.parameters import Parameter, ParameterError, Settings, Value, de
 
 _LARGEST_FLOAT = 1.7976931348623157e308
 _LARGEST_INT = 2**63 - 1
+_log = logging.getLogger(__name__)
 
 
 class NodeParameters:
     """Holds the settings of a node and keeps them equal to its ROS parameters.
 
     A start-up value (yaml, command line, launch) that is refused does not end the process: the
-    parameter keeps its default, and `refused` says why until somebody sets it to a good value.
+    parameter shows its default, and `refused` says why until somebody sets it to a good value; so
+    long the node does not configure.
 
     Attributes:
         settings: the values in force; they agree with one another once the node is configured.
@@ -51,6 +55,7 @@ class NodeParameters:
         self._definitions = {parameter.name: parameter for parameter in describe()}
         overrides = node._parameter_overrides  # rclpy offers no other way to see them undeclared
         wanted = {name: overrides[name].value for name in self._definitions if name in overrides}
+        _warn_of_unknown(set(overrides) - set(self._definitions), set(self._definitions))
         self.settings = self._accept(wanted)
         for name, value in self.settings.values().items():
             descriptor = _descriptor(self._definitions[name])
@@ -94,6 +99,17 @@ class NodeParameters:
                     f"{name} is static: it takes effect when the node is configured. Deactivate "
                     "and clean up the node, set it, then configure and activate it again"
                 )
+
+
+def _warn_of_unknown(given: set[str], known: set[str]) -> None:
+    """Name what was meant for this node and means nothing to it; other names are other nodes'."""
+    groups = {name.partition(".")[0] for name in known}
+    for name in sorted(given):
+        if name.partition(".")[0] not in groups:
+            continue
+        similar = difflib.get_close_matches(name, known, n=1)
+        cure = f"did you mean {similar[0]}?" if similar else "see docs/parameters.md"
+        _log.warning("there is no parameter %s, and its value is ignored; %s", name, cure)
 
 
 def _descriptor(parameter: Parameter) -> ParameterDescriptor:

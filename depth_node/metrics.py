@@ -31,7 +31,7 @@ class Snapshot:
     `received == published + sum(dropped.values()) + in_flight`, always.
 
     Attributes:
-        received: frames that reached the node since it became active.
+        received: frames that reached the node since it was started.
         published: frames of which at least one output went out.
         dropped: frames that did not, by reason.
         in_flight: frames being worked on.

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from onnx_stubs import save_stub
 
-from depth_node.network.store import cache_directory
+from depth_node.files import cache_directory
 
 ROOT = Path(__file__).resolve().parent.parent
 

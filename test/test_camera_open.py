@@ -20,7 +20,7 @@ def test_an_unknown_world_drive_is_refused(path: str) -> None:
 
 def test_the_world_is_a_camera(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("embreex")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("DEPTH_NODE_CACHE", str(tmp_path))
     settings = CameraSettings(
         source="world", path="clutter:2", width=32, height=24, fps=1.0, frame_id="robot_optical"
     )

@@ -37,22 +37,22 @@ def drive():
 
 @pytest.fixture
 def private_cache(tmp_path, monkeypatch) -> Path:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    return tmp_path / "depth_node" / "world"
+    monkeypatch.setenv("DEPTH_NODE_CACHE", str(tmp_path))
+    return tmp_path / "world"
 
 
 @pytest.fixture(scope="module")
 def cached(tmp_path_factory) -> CachedDrive:
     folder = tmp_path_factory.mktemp("cache")
-    before = os.environ.get("XDG_CACHE_HOME")
-    os.environ["XDG_CACHE_HOME"] = str(folder)
+    before = os.environ.get("DEPTH_NODE_CACHE")
+    os.environ["DEPTH_NODE_CACHE"] = str(folder)
     try:
         return render_drive(SMALL, workers=1)
     finally:
         if before is None:
-            del os.environ["XDG_CACHE_HOME"]
+            del os.environ["DEPTH_NODE_CACHE"]
         else:
-            os.environ["XDG_CACHE_HOME"] = before
+            os.environ["DEPTH_NODE_CACHE"] = before
 
 
 @pytest.mark.parametrize("kind", ["room", "corridor", "street", "clutter"])
@@ -267,8 +267,8 @@ def test_a_damaged_entry_is_rendered_again(entry, cached):
 
 def test_a_cache_that_cannot_be_written_is_an_error_with_a_cure(monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    with pytest.raises(CacheError, match="XDG_CACHE_HOME"):
+    monkeypatch.setenv("DEPTH_NODE_CACHE", str(tmp_path / "file"))
+    with pytest.raises(CacheError, match="DEPTH_NODE_CACHE"):
         render_drive(SMALL)
 
 
@@ -343,7 +343,7 @@ def command(*arguments: str, folder: Path, root: Path) -> subprocess.CompletedPr
         "p = argparse.ArgumentParser(); command.add_arguments(p)\n"
         "sys.exit(command.run(p.parse_args()))"
     )
-    env = {**os.environ, "XDG_CACHE_HOME": str(folder), "PYTHONPATH": str(root)}
+    env = {**os.environ, "DEPTH_NODE_CACHE": str(folder), "PYTHONPATH": str(root)}
     return subprocess.run(
         [sys.executable, "-c", code, *arguments],
         env=env,
@@ -375,7 +375,7 @@ def test_the_command_moves_the_sensors_and_makes_them_err(tmp_path, repo_root, m
         folder=tmp_path, root=repo_root,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("DEPTH_NODE_CACHE", str(tmp_path))
     asked = DriveSettings(
         width=32,
         height=24,

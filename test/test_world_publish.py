@@ -42,7 +42,7 @@ def start(graph):
 def world(tmp_path_factory):
     """A graph with the world's process on it, and the drive that it replays."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("DEPTH_NODE_CACHE", str(tmp_path_factory.mktemp("cache")))
         drive = render_drive(SETTINGS)
         with private_graph() as graph:
             start(graph)

@@ -11,6 +11,9 @@ from depth_node.cameras.base import CameraError
 from depth_node.cameras.images import to_rgb
 from depth_node.types import ImageU8
 
+SUFFIXES = {".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg"}
+"""Of files that are taken for videos where a folder of images could be meant too."""
+
 DEFAULT_RATE_HZ = 30.0
 _LONGEST_RATE_HZ = 1000.0  # a container without a rate reports its time base, such as 90000
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from depth_node.cameras.folder import SUFFIXES as IMAGE_SUFFIXES
-
-VIDEO_SUFFIXES = {".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg"}
+from depth_node.cameras.video import SUFFIXES as VIDEO_SUFFIXES
 
 
 def camera_parameters(source: str) -> dict[str, str]:

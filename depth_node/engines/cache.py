@@ -21,8 +21,9 @@ from typing import Any, BinaryIO
 
 from depth_node.engines.base import EngineError
 from depth_node.engines.retention import prune
+from depth_node.files import cache_directory, sha256_of
 from depth_node.network.errors import ModelError
-from depth_node.network.store import cache_directory, sha256_of, write_atomically
+from depth_node.network.store import write_atomically
 
 Log = Callable[[str], None]
 Signature = Mapping[str, str]

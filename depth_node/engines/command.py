@@ -14,11 +14,11 @@ import numpy as np
 
 from depth_node.engines.base import EngineError, TestedEngine
 from depth_node.engines.cache import EngineCache
-from depth_node.engines.select import PRECISIONS, Candidate, Loader, candidates
+from depth_node.engines.options import add_model_arguments, model_settings
+from depth_node.engines.select import Candidate, Loader, candidates
 from depth_node.engines.selftest import golden_frames
 from depth_node.network.errors import ModelError
 from depth_node.network.resolve import resolve_model
-from depth_node.parameters import ModelSettings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,15 +32,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("selftest", _selftest, "hold engines to the fp32 network on golden frames"),
         ("bench", _bench, "measure engines from image to disparity"),
     ):
-        action = actions.add_parser(name, help=summary, description=f"{summary.capitalize()}.")
-        action.add_argument("--model", default="auto", help="as model.name (default %(default)s)")
-        action.add_argument(
-            "--engine", default="auto", choices=("auto", *PRECISIONS), help="auto takes all"
+        action = actions.add_parser(
+            name,
+            help=summary,
+            description=f"{summary.capitalize()}.",
+            epilog="Unlike the node, this takes every engine and precision for auto.",
         )
-        action.add_argument(
-            "--precision", default="auto", choices=("auto", "fp32", "fp16", "bf16", "int8")
-        )
-        action.add_argument("--threads", type=int, default=0, help="CPU threads, as model.threads")
+        add_model_arguments(action, "model", "engine", "precision", "size", "threads")
         action.add_argument("--json", action="store_true", help="print JSON")
         action.set_defaults(action=run)
         if name == "build":
@@ -109,12 +107,7 @@ def _opened(arguments: argparse.Namespace) -> Iterator[tuple[Candidate, Loader, 
     def log(line: str) -> None:
         print(line, file=sys.stderr)
 
-    settings = ModelSettings(
-        name=arguments.model,
-        engine=arguments.engine,
-        precision=arguments.precision,
-        threads=arguments.threads,
-    )
+    settings = model_settings(arguments)
     files = resolve_model(settings, log)
     loader = Loader(files, settings, EngineCache(log=log))
     for candidate in candidates(settings, files):

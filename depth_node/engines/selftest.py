@@ -17,9 +17,10 @@ import numpy as np
 
 from depth_node.engines.base import BatchEngine, Engine, EngineError, TestedEngine
 from depth_node.engines.cache import EngineCache, Signature, Verdict
+from depth_node.files import cache_directory
 from depth_node.network.errors import ModelError
 from depth_node.network.graph import Graph
-from depth_node.network.store import cache_directory, write_atomically
+from depth_node.network.store import write_atomically
 from depth_node.types import ArrayF32, Disparity, ImageU8
 
 Infer = Callable[[ImageU8], Disparity]

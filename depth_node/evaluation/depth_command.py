@@ -12,7 +12,7 @@ from depth_node.evaluation.depth_report import WorstFrames, make_folder, write_r
 from depth_node.evaluation.depth_summary import DepthSummary
 from depth_node.evaluation.options import (
     add_depth_image_arguments,
-    add_model_arguments,
+    add_network_arguments,
     open_engine,
     with_progress,
 )
@@ -38,7 +38,7 @@ def add_depth_arguments(parser: argparse.ArgumentParser) -> None:
         default="disparity",
         help="what scale and shift are fitted in, for each image; none for metric networks",
     )
-    add_model_arguments(parser)
+    add_network_arguments(parser)
     parser.add_argument("--report", type=Path, metavar="DIR", help="write DIR/index.html")
     parser.add_argument(
         "--worst", type=int, default=8, help="frames with pictures in the report (%(default)s)"

@@ -9,8 +9,8 @@ from contextlib import closing
 from typing import Protocol, TypeVar
 
 from depth_node.engines.base import Engine
+from depth_node.engines.options import add_model_arguments, model_settings
 from depth_node.engines.select import load_engine
-from depth_node.parameters import ModelSettings
 
 Item_co = TypeVar("Item_co", covariant=True)
 
@@ -27,10 +27,9 @@ class Series(Protocol[Item_co]):
         ...
 
 
-def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+def add_network_arguments(parser: argparse.ArgumentParser) -> None:
     """Define which network is measured and how the result is printed."""
-    parser.add_argument("--model", default="auto", help="network, as the parameter model.name")
-    parser.add_argument("--engine", default="auto", help="engine, as the parameter model.engine")
+    add_model_arguments(parser, "model", "engine", "size")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -55,8 +54,7 @@ def open_engine(args: argparse.Namespace) -> closing[Engine]:
     Raises:
         EngineError, ModelError: there is no such network, or nothing can run it.
     """
-    settings = ModelSettings(name=args.model, engine=args.engine)
-    return closing(load_engine(settings, lambda line: print(line, file=sys.stderr)))
+    return closing(load_engine(model_settings(args), lambda line: print(line, file=sys.stderr)))
 
 
 def with_progress(series: Series[Item_co]) -> Iterator[Item_co]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from depth_node.evaluation.options import add_model_arguments, open_engine, with_progress
+from depth_node.evaluation.options import add_network_arguments, open_engine, with_progress
 from depth_node.evaluation.pairs import count_right, load_annotations
 from depth_node.evaluation.recording import read_image
 
@@ -20,7 +20,7 @@ def add_pairs_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--annotations", type=Path, required=True, help="annotations.json of DA-2K, by its images"
     )
-    add_model_arguments(parser)
+    add_network_arguments(parser)
 
 
 def run_pairs(args: argparse.Namespace) -> int:

@@ -21,7 +21,7 @@ from depth_node.evaluation.depth import (
 )
 from depth_node.evaluation.options import (
     add_depth_image_arguments,
-    add_model_arguments,
+    add_network_arguments,
     open_engine,
     with_progress,
 )
@@ -55,7 +55,7 @@ def add_temporal_arguments(parser: argparse.ArgumentParser) -> None:
         default="disparity",
         help="one scale and shift for the whole sequence, or metres as the network gives them",
     )
-    add_model_arguments(parser)
+    add_network_arguments(parser)
 
 
 def run_temporal(args: argparse.Namespace) -> int:

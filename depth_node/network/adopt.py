@@ -6,13 +6,14 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from depth_node.files import sha256_of
 from depth_node.network.compose import PIXELS, RAW, Size, compose
 from depth_node.network.errors import ModelError
 from depth_node.network.export import load_module
 from depth_node.network.graph import describe_interface, read_graph, write_metadata
 from depth_node.network.hub import check_hash
 from depth_node.network.registry import Entry, add_entry
-from depth_node.network.store import graph_path, replace_graph, sha256_of
+from depth_node.network.store import graph_path, replace_graph
 
 _OLDEST_OPSET = 13
 """From here on `Squeeze` and `Unsqueeze` take their axes as inputs, as front and end write them."""

@@ -9,13 +9,13 @@ from pathlib import Path
 from depth_node.cameras.base import CameraError
 from depth_node.cameras.folder import ImageFolder
 from depth_node.cameras.playback import Recording
+from depth_node.cameras.video import SUFFIXES as VIDEO_SUFFIXES
 from depth_node.cameras.video import VideoFile
 from depth_node.imports import pip_install
 from depth_node.network.errors import ModelError
 from depth_node.types import ImageU8
 
 WORLD = "world"
-_VIDEOS = {".mp4", ".avi", ".mkv", ".mov", ".webm"}
 _TOPIC = re.compile(r"(/[A-Za-z_][A-Za-z0-9_]*)+")
 _WORLD_SEED = 20_000_000
 """Neither the student's training nor its evaluation draws scenes from here on."""
@@ -55,7 +55,7 @@ def _recorded(source: str, count: int) -> list[ImageU8]:
         from depth_node.ros.bag_frames import bag_frames
 
         return bag_frames(Path(bag).expanduser(), topic, count)
-    recording = VideoFile(path) if path.suffix.lower() in _VIDEOS else ImageFolder(path)
+    recording = VideoFile(path) if path.suffix.lower() in VIDEO_SUFFIXES else ImageFolder(path)
     try:
         images = spread(_images(recording), count)
     finally:

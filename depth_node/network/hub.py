@@ -10,10 +10,10 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from depth_node.files import sha256_of
 from depth_node.imports import pip_install
 from depth_node.network.errors import ModelError
 from depth_node.network.registry import Entry
-from depth_node.network.store import sha256_of
 
 REACH_TIMEOUT_S = 8.0
 """How long the hub may take to answer the first question, name resolution included."""

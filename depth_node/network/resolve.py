@@ -8,9 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from depth_node.files import sha256_of
 from depth_node.network.errors import ModelError
 from depth_node.network.registry import find_entry
-from depth_node.network.store import exported_sizes, graph_path, sha256_of, variant_path
+from depth_node.network.store import exported_sizes, graph_path, variant_path
 from depth_node.parameters import ModelSettings
 from depth_node.resources import model_path
 

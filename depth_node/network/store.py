@@ -1,7 +1,4 @@
-"""Where fetched and exported networks and compiled engines are kept.
-
-All of it is under `$DEPTH_NODE_CACHE`, by default `~/.cache/depth_node` (`$XDG_CACHE_HOME`).
-"""
+"""Where fetched and exported networks are kept, under `files.cache_directory`."""
 
 from __future__ import annotations
 
@@ -10,16 +7,8 @@ import os
 import tempfile
 from pathlib import Path
 
+from depth_node.files import cache_directory, sha256_of
 from depth_node.network.errors import ModelError
-
-
-def cache_directory() -> Path:
-    """The root of all that this package keeps between runs."""
-    own = os.environ.get("DEPTH_NODE_CACHE")
-    if own:
-        return Path(own).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "depth_node"
 
 
 def user_registry() -> Path:
@@ -59,15 +48,6 @@ def exported_sizes(name: str) -> list[str]:
     """The sizes that a network has been exported at, as `graph_path` names them."""
     folder = cache_directory() / "models" / name
     return sorted(p.stem for p in folder.glob("*.onnx") if "." not in p.stem)
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -19,10 +19,10 @@ from tqdm import tqdm
 from depth_node.cameras.base import CameraError
 from depth_node.cameras.folder import ImageFolder, decode_image
 from depth_node.engines.base import Engine
-from depth_node.engines.select import PRECISIONS, load_files
-from depth_node.network.resolve import AUTO, ModelFiles, resolve_model
-from depth_node.network.store import sha256_of
-from depth_node.parameters import ModelSettings
+from depth_node.engines.options import add_model_arguments, model_settings
+from depth_node.engines.select import load_files
+from depth_node.files import sha256_of
+from depth_node.network.resolve import ModelFiles, resolve_model
 from depth_node.types import ArrayF32, Disparity
 
 FOLDER = "disparity"
@@ -38,20 +38,8 @@ class LabelError(RuntimeError):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `depth-node label`."""
     parser.add_argument("folder", type=Path, help="folder of images")
-    parser.add_argument(
-        "--model",
-        default=AUTO,
-        help="the teacher: a name from `depth-node models list` or an ONNX file "
-        "(default: %(default)s)",
-    )
-    parser.add_argument("--engine", default="auto", choices=("auto", *PRECISIONS))
-    parser.add_argument(
-        "--precision",
-        default="fp32",
-        choices=("auto", "fp32", "fp16", "bf16", "int8"),
-        help="a teacher is asked once: exact rather than fast (default: %(default)s)",
-    )
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads, as model.threads")
+    # A teacher is asked once: exact rather than fast.
+    add_model_arguments(parser, "model", "engine", "precision", "size", "threads", precision="fp32")
     parser.add_argument(
         "--output", type=Path, help=f"folder for the labels (default: FOLDER/{FOLDER})"
     )
@@ -72,9 +60,7 @@ def run(args: argparse.Namespace) -> int:
     folder: Path = args.folder.expanduser()
     output: Path = args.output or folder / FOLDER
     missing = [path for path in images_of(folder) if not label_path(output, path).is_file()]
-    settings = ModelSettings(
-        name=args.model, engine=args.engine, precision=args.precision, threads=args.threads
-    )
+    settings = model_settings(args)
     files = resolve_model(settings, log)
     _claim(output, files)
     if not missing:

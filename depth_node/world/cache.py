@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from depth_node.files import cache_directory
 from depth_node.types import ArrayF32, ArrayF64, CameraModel
 from depth_node.world.drive import DriveSettings
 
@@ -31,6 +33,8 @@ _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 """There is a worker a core already."""
 _KEPT = 4
 """Entries kept in the cache, newest first; a 640x480 drive of 8 s takes 0.5 GB."""
+_ABANDONED_S = 3600.0
+"""Age of its newest file from which an incomplete entry is nobody's any more."""
 _NOT_KEYED = {
     "__init__.py",
     "cache.py",
@@ -88,14 +92,12 @@ class CachedDrive:
 
 
 def cache_folder() -> Path:
-    """The cache, readable by the user alone; `$XDG_CACHE_HOME/depth_node/world` or under ~/.cache.
+    """The cache, readable by the user alone: `world` under `files.cache_directory`.
 
     Raises:
         CacheError: it cannot be made, or belongs to somebody else.
     """
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    root = Path(base) if base and Path(base).is_absolute() else Path.home() / ".cache"
-    folder = root / "depth_node" / "world"
+    folder = cache_directory() / "world"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         owner = folder.stat().st_uid
@@ -103,13 +105,13 @@ def cache_folder() -> Path:
             folder.chmod(0o700)
     except OSError as error:
         raise CacheError(
-            f"the world's cache cannot be written at {folder} ({error}); set XDG_CACHE_HOME to a "
-            "folder that you own"
+            f"the world's cache cannot be written at {folder} ({error}); set "
+            "DEPTH_NODE_CACHE to a folder that you own"
         ) from error
     if owner != os.getuid():
         raise CacheError(
-            f"the world's cache {folder} belongs to user {owner}, not to you; set XDG_CACHE_HOME "
-            "to a folder that you own"
+            f"the world's cache {folder} belongs to user {owner}, not to you; set "
+            "DEPTH_NODE_CACHE to a folder that you own"
         )
     return folder
 
@@ -152,6 +154,7 @@ def render_drive(
             return _open_entry(folder, settings)
         except CacheError:
             shutil.rmtree(folder)
+    _drop_left_overs(folder.parent)  # first, for they may be what fills the disk
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         _render_entry(partial, settings, progress, workers or len(os.sched_getaffinity(0)))
@@ -167,6 +170,17 @@ def render_drive(
         shutil.rmtree(partial, ignore_errors=True)
     _prune(folder)
     return _open_entry(folder, settings)
+
+
+def _drop_left_overs(root: Path) -> None:
+    """Delete what killed processes left half rendered, not what others render now."""
+    for partial in root.glob(".*"):
+        try:
+            newest = max(path.stat().st_mtime for path in (partial, *partial.iterdir()))
+        except OSError:  # no folder, or finished or dropped by another process
+            continue
+        if time.time() - newest > _ABANDONED_S:
+            shutil.rmtree(partial, ignore_errors=True)
 
 
 def _prune(newest: Path) -> None:

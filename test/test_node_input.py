@@ -28,6 +28,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_msgs.msg import Header
 from test_node_outputs import HEIGHT, NEAR, SCALE, WIDTH, camera_info, frame, scene
 
+from depth_node.ros.image_topic import is_rectified
 from depth_node.ros.images import image_message
 
 pytestmark = pytest.mark.ros
@@ -247,6 +248,22 @@ def test_camera_info_beside_the_image_is_followed_for_good() -> None:
         graph.node.destroy_publisher(publishers.pop("/front/camera_info"))
         graph.wait_until(lambda: graph.node.count_publishers("/front/camera_info") == 0)
         assert {followed() for _ in range(6)} == {"/front/camera_info"}
+
+
+@pytest.mark.parametrize(
+    ("name", "rectified"),
+    [
+        ("/left/image_rect", True),
+        ("/left/image_rect_color", True),
+        ("/rgb/imageRectified", True),
+        ("/camera/rect0/compressed", True),
+        ("/rect/image_raw", False),
+        ("/camera/image_direct", False),
+        ("/camera/corrected", False),
+    ],
+)
+def test_a_topic_is_rectified_where_a_word_of_its_name_says_so(name: str, rectified: bool) -> None:
+    assert is_rectified(name) == rectified
 
 
 def test_a_rectified_image_is_not_rectified_again_however_it_is_sent() -> None:

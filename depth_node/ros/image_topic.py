@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -50,6 +51,15 @@ def image_base(topic: str) -> str:
     return topic.removesuffix("/compressed")
 
 
+def is_rectified(topic: str) -> bool:
+    """Whether an image topic's name says that its images are, as `image_rect` and `rect_color` do.
+
+    `rect` has to be a word of the last part: `image_direct` and `corrected` are not rectified.
+    """
+    words = re.findall("[A-Z]?[a-z]+", image_base(topic).rpartition("/")[2])
+    return not {"rect", "rectified"}.isdisjoint(word.lower() for word in words)
+
+
 def camera_info_beside(topic: str) -> str:
     """The neighbour of an image topic, raw or compressed, on which its CameraInfo is published."""
     return image_base(topic).rpartition("/")[0] + "/camera_info"
@@ -85,7 +95,7 @@ class ImageTopic:
         self.info_topic = self._info_topics[0]
         self._fixed = read_calibration(settings.calibration) if settings.calibration else None
         self._infos = CameraInfoCache(self.info_topic, health)
-        self._already_rectified = "rect" in image_base(self.topic).rpartition("/")[2]
+        self._already_rectified = is_rectified(self.topic)
         self._submit: Callable[[Callable[[], Frame]], None] | None = None
         self._choice: _Choice | None = None
         self._subscription: Any = None

@@ -20,13 +20,20 @@ import numpy as np
 import scale_scenes
 from machine import describe_machine, print_result
 
-from depth_node.evaluation.scale import Given, Scene, choose_points, evaluate, load_scene
-from depth_node.scale.apply import inverse_depth
+from depth_node.evaluation.scale import (
+    INTERVAL_90,
+    Given,
+    Scene,
+    choose_points,
+    evaluate,
+    load_scene,
+)
+from depth_node.scale.apply import fitted_inverse_depth, inverse_depth, log_sigma
 from depth_node.scale.fit import fit_affine
 from depth_node.scale.ground import GroundReference, fit_ground
 from depth_node.scale.metric import MetricScaleEstimator, ScaleConfig
 from depth_node.scale.points import RangeNoise, SparseDepth, project
-from depth_node.types import ArrayF32, CameraModel, Disparity, Frame, ScaleState
+from depth_node.types import ArrayF32, CameraModel, Disparity, Frame, ScaleEstimate, ScaleState
 
 BARS = {
     "random:100": 0.046,
@@ -163,13 +170,22 @@ def ground(scenes: list[Scene]) -> dict[str, Any]:
             v, u = np.nonzero((scene.truth > 0.0) & (scene.disparity > 0.0))
             z = scene.truth[v, u]
             road = (np.abs((v - cy) / fy * z - KITTI_HEIGHT_M) < 0.2) & (z <= 10.0)
-            d, z = scene.disparity[v, u][road].astype(np.float64), z[road]
-            q = fit.scale * d + fit.shift
-            c = fit.covariance
-            variance = (d * d * c[0, 0] + 2 * d * c[0, 1] + c[1, 1]) / q**2
-            sigma = np.sqrt(variance + (1.4826 * fit.residual) ** 2) / q
-            errors.append(float(np.mean(np.abs(1 / q - z) / z)))
-            covered.append(float(np.mean(np.abs(1 / q - z) <= 1.645 * sigma)))
+            v, u, z = v[road], u[road], z[road]
+            estimate = ScaleEstimate(
+                state=ScaleState.METRIC,
+                source="ground",
+                scale=fit.scale,
+                shift=fit.shift,
+                covariance=fit.covariance,
+                inliers=fit.inliers,
+                residual=fit.residual,
+            )
+            height, width = scene.disparity.shape
+            relative = log_sigma(Disparity(scene.disparity), estimate, width, height)[v, u]
+            predicted = 1 / fitted_inverse_depth(scene.disparity[v, u], fit.scale, fit.shift)
+            error = np.abs(predicted - z)
+            errors.append(float(np.mean(error / z)))
+            covered.append(float(np.mean(error <= INTERVAL_90 * relative * predicted)))
         table[f"pitch_error_{error_deg:g}_deg"] = {
             "frames": len(errors),
             "absrel_road_10m": round(float(np.mean(errors)), 4) if errors else None,

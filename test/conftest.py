@@ -7,11 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from ros_graph import CameraDriver, Graph, Process
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# What a machine that does other things needs for one example is no property of the code.
+settings.register_profile("unhurried", parent=settings.default, deadline=None)
+settings.load_profile("unhurried")
 
 
 @pytest.fixture(scope="session")

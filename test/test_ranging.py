@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Iterator
@@ -19,10 +20,10 @@ from rclpy.context import Context
 from rclpy.node import Node
 from ros_graph import stamped
 from scipy.spatial.transform import Rotation
-from sensor_msgs.msg import Image, LaserScan, PointCloud2
+from sensor_msgs.msg import Image, LaserScan, PointCloud2, Range
 
 from depth_node.domain import private_domain
-from depth_node.geometry.transforms import TransformBuffer, from_xyz_rpy
+from depth_node.geometry.transforms import TransformBuffer, TransformError, from_xyz_rpy
 from depth_node.health import Health
 from depth_node.parameters import Settings
 from depth_node.ros import history
@@ -147,6 +148,43 @@ def test_a_correction_in_tf_is_another_mounting_and_driving_is_not(node: Node) -
     assert mountings[2] != mountings[3]
 
 
+def test_joints_that_are_heard_late_are_followed_all_the_same(node: Node) -> None:
+    sensor, transforms = RangingSensor(node, "range", "range"), TransformBuffer()
+    group = replace(Settings().range, extrinsics="tf")
+    at(transforms, "base", "sonar", from_xyz_rpy(0, 0, 0, 0, -0.5 * math.pi, 0))
+    late_ns, mountings = 30_000_000, []
+    for i in range(8):
+        stamp_ns = 10 * S + i * S // 10
+        turned = 0.1 if i >= 4 else 0.0
+        at(transforms, "base", "camera", from_xyz_rpy(0, 0, 0, 0, turned, 0), stamp_ns - late_ns)
+        at(transforms, "odom", "base", np.eye(4), stamp_ns)
+        measured_ns = stamp_ns - 50_000_000
+        at(transforms, "odom", "base", np.eye(4), measured_ns)
+        sensor._history.add(stamped(scene.range_reading(measured_ns, 2.0), measured_ns, "sonar"))
+        scale = ScaleSettings(odometry_frame="odom")
+        with contextlib.suppress(TransformError):  # the first frames know nothing yet
+            points = sensor.depths(frame_at(stamp_ns), CAMERA, group, scale, transforms)
+            mountings.append(points.mounting)
+    assert mountings[:3] == [0, 0, 0], "that a transform is known at last is no other mounting"
+    assert mountings[-1] > 0
+
+
+@pytest.mark.parametrize(
+    "msg",
+    [
+        Range(max_range=4.0, field_of_view=0.3, range=math.inf),
+        LaserScan(range_max=9.0, angle_increment=0.1, angle_max=0.1, ranges=[math.inf] * 2),
+    ],
+    ids=["range", "scan"],
+)
+def test_nothing_in_reach_is_no_fault_of_the_sensor(node: Node, msg: Any) -> None:
+    name = type(msg).__name__.lower().removeprefix("laser")
+    sensor = RangingSensor(node, name, name)
+    sensor._history.add(stamped(msg, 10 * S, "camera"))
+    assert depths(sensor, frame_at(10 * S)) is None
+    assert sensor.refused == {"nothing in reach": 1}
+
+
 @pytest.fixture
 def inputs(node: Node) -> Iterator[ScaleInputs]:
     """The sensors of a node, none of them enabled and none published."""
@@ -159,8 +197,10 @@ def inputs(node: Node) -> Iterator[ScaleInputs]:
 def give(inputs: ScaleInputs, frame: Frame) -> str:
     """Ask the sensors for a frame; what they say to that."""
     inputs.give(frame, MetricScaleEstimator())
-    assert inputs.problems() == "; ".join(p.text for p in inputs._health.problems())
-    return inputs.problems()
+    said, reported = inputs.problems(), [problem.text for problem in inputs._health.problems()]
+    assert len(said) == len("; ".join(reported))
+    assert all(text in said for text in reported)
+    return said
 
 
 def settings_with(**values: Any) -> Settings:

@@ -4,9 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scale_picture import CAMERA, CAMERA_HEIGHT_M, HEIGHT, SCALE, SHIFT, WIDTH
+from scale_picture import (
+    CAMERA,
+    CAMERA_HEIGHT_M,
+    HEIGHT,
+    SCALE,
+    SHIFT,
+    STAMP_NS,
+    WIDTH,
+    frame,
+    relative,
+)
 
+from depth_node.scale.apply import log_sigma
 from depth_node.scale.ground import GroundReference, fit_ground
+from depth_node.scale.metric import MetricScaleEstimator
 
 LEVEL = GroundReference(CAMERA_HEIGHT_M, (0.0, 1.0, 0.0))
 
@@ -89,3 +101,21 @@ def test_an_uncertain_height_and_direction_widen_the_covariance():
     one, other = (fit_ground(picture(), CAMERA, r).fit.covariance for r in (sure, unsure))
     assert other[0, 0] > one[0, 0]
     assert other[1, 1] > one[1, 1]
+
+
+@pytest.mark.parametrize("tilt_deg", [-2.0, -1.0, 1.0, 2.0, 3.0])
+def test_what_a_tilt_does_to_depth_lies_within_three_published_sigmas(tilt_deg: float):
+    """The IMU of a robot that brakes is off for a second; the filter must not make it certain."""
+    estimator = MetricScaleEstimator()
+    tilt = np.radians(tilt_deg)
+    estimator.set_ground(GroundReference(CAMERA_HEIGHT_M, (0.0, np.cos(tilt), np.sin(tilt))))
+    values = picture()
+    for i in range(30):
+        stamp_ns = STAMP_NS + i * 33_333_333
+        estimate = estimator.estimate(frame(stamp_ns), relative(values))
+    assert estimate.state.value == "metric"
+    for row in (220, 160):  # 3.3 m and 8 m ahead
+        d = float(values[row, WIDTH // 2])
+        error = np.log((estimate.scale * d + estimate.shift) / (SCALE * d + SHIFT))
+        sigma = log_sigma(relative(values), estimate, WIDTH, HEIGHT)[row, WIDTH // 2]
+        assert abs(error) < 3.0 * sigma

@@ -4,30 +4,22 @@ from __future__ import annotations
 
 import math
 import time
-import types
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
 
 pytest.importorskip("rclpy")
 
-import rclpy
-from geometry_msgs.msg import TransformStamped
 from hypothesis import given
 from hypothesis import strategies as st
-from rclpy.clock import ClockType
-from rclpy.context import Context
-from rclpy.time import Time
 from ros_graph import Graph, private_graph, stamped
 from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import Image, Imu, LaserScan, Range
 from std_msgs.msg import Header
 
 from depth_node.geometry.transforms import (
-    Fault,
     TransformBuffer,
     TransformError,
     from_xyz_rpy,
@@ -37,8 +29,7 @@ from depth_node.geometry.transforms import (
 from depth_node.ros.ground_input import GroundInput, level_down
 from depth_node.ros.images import image_message
 from depth_node.ros.sparse import Measured, depth_from_image, located, read, straightened
-from depth_node.ros.transforms import Tf2Transforms, TransformListener
-from depth_node.ros.wire import ConversionError, make_header
+from depth_node.ros.wire import ConversionError
 from depth_node.scale_parameters import GroundSettings
 from depth_node.types import ArrayF64, CameraModel, Frame
 
@@ -113,6 +104,16 @@ def test_odometry_that_is_a_little_late_is_used_as_far_as_it_goes() -> None:
     np.testing.assert_allclose(where, inverse(pose) @ robot_at(10.5, 1.0, 0.0) @ LIDAR, atol=1e-6)
     later = Frame(STILL.image, round(11.2 * S), "camera", CAMERA, 0, True)
     assert not located(measured, later, moving_robot(1.0, 0.0), "odom")[2]
+
+
+@pytest.mark.parametrize(("apart_ms", "moves"), [(15, False), (60, True)])
+def test_odometry_that_is_later_than_the_points_are_apart_does_not_move_them(
+    apart_ms: int, moves: bool
+) -> None:
+    frame = replace(STILL, stamp_ns=round(11.015 * S))  # odometry ends at 11 s
+    stamp_ns = frame.stamp_ns - apart_ms * 1_000_000
+    measured = Measured(np.ones((3, 3), np.float32), None, "lidar", stamp_ns)
+    assert located(measured, frame, moving_robot(0.0, 1.0), "odom")[2] == moves
 
 
 def test_a_sweep_at_one_moment_is_moved_to_the_stamp() -> None:
@@ -266,101 +267,3 @@ def test_height_and_direction_come_from_tf_where_the_parameters_say_so(graph: Gr
     np.testing.assert_allclose(
         found.down or (), level_down(math.radians(10.0), math.radians(-2.0)), atol=1e-9
     )
-
-
-# The exceptions of tf2_ros, which has no wheel.
-Tf2Error = type("TransformException", (Exception,), {})
-NoFrame = type("LookupException", (Tf2Error,), {})
-TwoTrees = type("ConnectivityException", (Tf2Error,), {})
-OutOfTime = type("ExtrapolationException", (Tf2Error,), {})
-
-
-class Tf2Buffer:
-    """Stands in for that of tf2_ros: raises what it is told to, and counts how it is cleared."""
-
-    error: Exception = Tf2Error()
-    cleared = 0
-
-    def __init__(self, node: Any) -> None:
-        type(self).cleared = 0
-
-    def lookup_transform(self, *_: Any) -> Any:
-        raise self.error
-
-    def clear(self) -> None:
-        type(self).cleared += 1
-
-
-TF2_ROS = types.SimpleNamespace(
-    Buffer=Tf2Buffer,
-    TransformListener=lambda *_: None,
-    TransformException=Tf2Error,
-    LookupException=NoFrame,
-    ConnectivityException=TwoTrees,
-    ExtrapolationException=OutOfTime,
-)
-
-
-@pytest.mark.ros
-@pytest.mark.parametrize(
-    ("error", "fault"),
-    [
-        (NoFrame("no frame"), Fault.UNKNOWN_FRAME),
-        (TwoTrees("two trees"), Fault.NOT_CONNECTED),
-        (OutOfTime("would require extrapolation into the past"), Fault.TOO_OLD),
-        (OutOfTime("would require extrapolation into the future"), Fault.NOT_YET),
-        (Tf2Error("loop"), Fault.INVALID),
-    ],
-)
-def test_errors_of_tf2_ros_keep_their_reason(graph: Graph, error: Exception, fault: Fault) -> None:
-    Tf2Buffer.error = error
-    with pytest.raises(TransformError, match="camera") as caught:
-        Tf2Transforms(graph.node, TF2_ROS).lookup("/camera", "lidar", 10 * S)
-    assert caught.value.fault is fault
-
-
-def set_clock(node: Any, *seconds: float) -> None:
-    """Let a node's clock show these times one after the other, as /clock does."""
-    clock = node.get_clock()
-    for at in seconds:
-        clock.set_ros_time_override(Time(seconds=at, clock_type=ClockType.ROS_TIME))
-
-
-@pytest.fixture
-def simulated(graph: Graph) -> Iterator[Any]:
-    """A node with the time of a simulation."""
-    context = Context()
-    rclpy.init(context=context, domain_id=graph.domain, args=[])
-    node = rclpy.create_node("simulated", context=context)
-    node.get_clock()._set_ros_time_is_active(True)
-    yield node
-    node.destroy_node()
-    context.try_shutdown()
-
-
-@pytest.mark.ros
-def test_transforms_of_a_simulation_are_forgotten_when_it_starts_again(simulated: Any) -> None:
-    set_clock(simulated, 100.0)
-    listener = TransformListener(simulated, Image)  # of any type: the test hands it its messages
-    mounting = TransformStamped(child_frame_id="camera", header=make_header(0, "base"))
-    listener._on_static(types.SimpleNamespace(transforms=[mounting]))
-    driven = TransformStamped(child_frame_id="base", header=make_header(101 * S, "odom"))
-    listener._on_moving(types.SimpleNamespace(transforms=[driven]))
-    set_clock(simulated, 101.5, 101.2)  # not a new run
-    listener.lookup("odom", "base", 101 * S)
-    set_clock(simulated, 100.0)
-    with pytest.raises(TransformError, match="set back") as caught:
-        listener.lookup("odom", "base", 101 * S)
-    assert caught.value.fault is Fault.NOT_YET
-    listener.lookup("base", "camera", 101 * S)
-
-
-@pytest.mark.ros
-def test_the_buffer_of_tf2_ros_is_cleared_when_a_simulation_starts_again(simulated: Any) -> None:
-    set_clock(simulated, 100.0)
-    transforms = Tf2Transforms(simulated, TF2_ROS)
-    set_clock(simulated, 101.5, 101.2)
-    assert Tf2Buffer.cleared == 0
-    set_clock(simulated, 100.0)
-    assert Tf2Buffer.cleared == 1
-    del transforms  # until here it listens

@@ -14,7 +14,7 @@ from depth_node.geometry.transforms import Transforms, from_xyz_rpy
 from depth_node.ros.followed_topic import FollowedTopic
 from depth_node.ros.history import History, Message
 from depth_node.ros.sensors import gravity_direction
-from depth_node.ros.sparse import TF_TIMEOUT_S
+from depth_node.ros.sparse import patience_s
 from depth_node.ros.wire import ConversionError
 from depth_node.scale.ground import GroundReference
 from depth_node.scale_parameters import GroundSettings, parse_extrinsics
@@ -57,7 +57,7 @@ class GroundInput:
         down: ArrayF64 | None = None
         if height == 0.0 or settings.direction == "tf":
             T_ground_camera = transforms.lookup(
-                settings.frame, frame.frame_id, frame.stamp_ns, TF_TIMEOUT_S
+                settings.frame, frame.frame_id, frame.stamp_ns, patience_s(frame)
             )
             if height == 0.0:
                 height = float(T_ground_camera[2, 3])
@@ -114,7 +114,7 @@ class GroundInput:
         numbers = parse_extrinsics("ground.imu_extrinsics", settings.imu_extrinsics)
         if numbers is None:
             imu_frame = around[0].header.frame_id
-            where = transforms.lookup(frame.frame_id, imu_frame, frame.stamp_ns, TF_TIMEOUT_S)
+            where = transforms.lookup(frame.frame_id, imu_frame, frame.stamp_ns, patience_s(frame))
         else:
             where = from_xyz_rpy(*numbers)
         down = where[:3, :3] @ np.mean(directions, axis=0)

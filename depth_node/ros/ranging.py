@@ -10,10 +10,10 @@ from typing import Any
 from rclpy.node import Node
 from sensor_msgs.msg import Image, LaserScan, PointCloud2, Range
 
-from depth_node.geometry.transforms import TransformError, Transforms, from_xyz_rpy, inverse
+from depth_node.geometry.transforms import Transforms, from_xyz_rpy, inverse
 from depth_node.ros.followed_topic import FollowedTopic
 from depth_node.ros.history import History, Message
-from depth_node.ros.sparse import Measured, depth_from_image, located, read, still
+from depth_node.ros.sparse import Measured, depth_from_image, located, mounting, read, still
 from depth_node.ros.wire import ConversionError
 from depth_node.scale.points import RangeNoise, SparseDepth, from_depth_image, project
 from depth_node.scale_parameters import ScaleSettings, parse_extrinsics
@@ -101,8 +101,8 @@ class RangingSensor:
             transforms: TF.
 
         Returns:
-            At least one point, or None when they were handed out before, or when the image came
-            too soon after the subscription to say that nothing comes.
+            At least one point, or None when they were handed out before, when the image came too
+            soon after the subscription to say that nothing comes, or when nothing is in reach.
 
         Raises:
             SensorError: there is nothing near the frame in time, or nothing in its picture.
@@ -123,6 +123,9 @@ class RangingSensor:
                 return None
             points, total = found
         self.in_picture = (len(points), total)
+        if not total and _nothing_in_reach(message.msg):
+            self.refused["nothing in reach"] += 1
+            return None
         if not len(points):
             raise SensorError(
                 "outside the picture",
@@ -198,13 +201,13 @@ class RangingSensor:
 
     def _follow_mounting(self, sensor: str, frame: Frame, transforms: Transforms) -> None:
         """Notice that TF was corrected, or that the sensor moved against the camera."""
-        try:
-            mounted = transforms.lookup(frame.frame_id, sensor, frame.stamp_ns)
-        except TransformError:  # joined by odometry alone, which may lag behind the image
+        mounted = mounting(frame, sensor, transforms)
+        if mounted is None:
             return
-        if self._mounted is None or not still(inverse(self._mounted) @ mounted):
-            self._mounted = mounted
-            self._mountings += 1
+        if self._mounted is not None and still(inverse(self._mounted) @ mounted):
+            return
+        self._mountings += self._mounted is not None
+        self._mounted = mounted
 
     def _nearest(self, frame: Frame, max_age_s: float) -> Message | None:
         topic = self.topic.topic
@@ -247,6 +250,13 @@ class RangingSensor:
             f"{self.topic.topic} is published but nothing has arrived; if the driver runs, the "
             "message may be too large for the transport: see `depth-node doctor`"
         )
+
+
+def _nothing_in_reach(msg: Any) -> bool:
+    """Whether a scanner or range finder says so (+Inf, REP 117): in the open that is right."""
+    if isinstance(msg, Range):
+        return msg.range == math.inf
+    return isinstance(msg, LaserScan) and math.inf in msg.ranges
 
 
 def _check_own_view(msg: Image, frame: Frame) -> None:

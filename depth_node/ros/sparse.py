@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,9 +20,9 @@ from depth_node.ros.wire import ConversionError, stamp_ns
 from depth_node.types import ArrayF32, ArrayF64, Frame
 
 TF_TIMEOUT_S = 0.05
-"""How long a frame may wait for a transform that is still on its way."""
+"""How long after a frame's arrival transforms that are still on their way are waited for."""
 _NS = 1_000_000_000
-_LAGS_NS = (0, 10_000_000, 25_000_000, 50_000_000, 100_000_000)
+_LAGS_NS = tuple(ms * 1_000_000 for ms in (0, 5, 10, 20, 35, 50, 75, 100))
 _WIDEST_RAD = 1.4  # beyond it a cone covers the whole picture
 _STILL_M, _STILL_RAD = 0.002, 0.0005
 _DEPTH_TYPES = {"32FC1": "f4", "16UC1": "u2", "mono16": "u2"}
@@ -123,7 +124,8 @@ def located(
     """Where the points were when they were measured, seen from the camera when it took the image.
 
     Through the odometry frame that is T_camera_odometry(image) T_odometry_sensor(measurement).
-    Where TF does not have that, the robot is taken to stand still in between.
+    Where TF does not have that, the robot is taken to stand still in between; so it is where
+    odometry is later than the two are apart, for what it lacks would be a larger error.
 
     Args:
         measured: the points.
@@ -140,15 +142,33 @@ def located(
     """
     if odometry_frame:
         try:
-            camera = _newest(transforms, frame.frame_id, odometry_frame, frame.stamp_ns)
+            camera, lag_ns = _newest(transforms, frame.frame_id, odometry_frame, frame.stamp_ns)
             sensor = transforms.lookup(odometry_frame, measured.frame_id, measured.stamp_ns)
         except TransformError as error:
             _log.debug("points are not moved to the image's time: %s", error)
         else:
-            straight = _straightened_if_known(measured, transforms, odometry_frame)
-            return straight, camera @ sensor, True
-    where = transforms.lookup(frame.frame_id, measured.frame_id, frame.stamp_ns, TF_TIMEOUT_S)
+            if lag_ns == 0 or lag_ns < abs(frame.stamp_ns - measured.stamp_ns):
+                straight = _straightened_if_known(measured, transforms, odometry_frame)
+                return straight, camera @ sensor, True
+    where = transforms.lookup(frame.frame_id, measured.frame_id, frame.stamp_ns, patience_s(frame))
     return measured, where, False
+
+
+def mounting(frame: Frame, sensor: str, transforms: Transforms) -> ArrayF64 | None:
+    """T_camera_sensor (4x4) at a frame's time or up to 0.1 s before, or None where TF lacks it."""
+    try:
+        return _newest(transforms, frame.frame_id, sensor, frame.stamp_ns)[0]
+    except TransformError:
+        return None
+
+
+def patience_s(frame: Frame) -> float:
+    """How long a look-up for a frame may still wait.
+
+    All of a frame's look-ups share `TF_TIMEOUT_S`, or each joint that is silent would slow the
+    depth down.
+    """
+    return max(0.0, TF_TIMEOUT_S - (time.monotonic_ns() - frame.received_ns) / _NS)
 
 
 def _straightened_if_known(
@@ -161,15 +181,17 @@ def _straightened_if_known(
         return measured
 
 
-def _newest(transforms: Transforms, target: str, source: str, stamp_ns: int) -> ArrayF64:
-    """T_target_source at a time or, where odometry is late, up to 0.1 s before: nobody waits."""
+def _newest(
+    transforms: Transforms, target: str, source: str, stamp_ns: int
+) -> tuple[ArrayF64, int]:
+    """T_target_source at a time or, where TF is late, up to 0.1 s before, and by how much."""
     for lag_ns in _LAGS_NS[:-1]:
         try:
-            return transforms.lookup(target, source, stamp_ns - lag_ns)
+            return transforms.lookup(target, source, stamp_ns - lag_ns), lag_ns
         except TransformError as error:
             if error.fault is not Fault.NOT_YET:
                 raise
-    return transforms.lookup(target, source, stamp_ns - _LAGS_NS[-1])
+    return transforms.lookup(target, source, stamp_ns - _LAGS_NS[-1]), _LAGS_NS[-1]
 
 
 def straightened(measured: Measured, transforms: Transforms, odometry_frame: str) -> Measured:

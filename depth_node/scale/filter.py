@@ -92,12 +92,14 @@ class ScaleFilter:
     """Carries (scale, shift) from frame to frame and corrects it by measurements.
 
     A measurement that contradicts the prediction (Mahalanobis distance over the 99% gate) is
-    refused; three in a row that agree with one another replace it.
+    refused; three in a row that agree with one another replace it. One message may serve several
+    frames: it counts once.
     """
 
     def __init__(self) -> None:
         self._belief: _Belief | None = None
         self._refused: list[_Belief] = []
+        self._refused_ns: int | None = None
         self._age_s = 0.0
 
     def reset(self) -> None:
@@ -137,12 +139,14 @@ class ScaleFilter:
         self._age_s += elapsed_s
         return True
 
-    def update(self, fit: AffineFit, age_s: float = 0.0) -> bool:
+    def update(self, fit: AffineFit, age_s: float = 0.0, measured_ns: int | None = None) -> bool:
         """Correct the scale by a measurement in the gauge of the current frame.
 
         Args:
             fit: an accepted fit.
             age_s: how long before the frame its measurements were made.
+            measured_ns: when they were made: what is refused twice at one time is one measurement.
+                None is always another.
 
         Returns:
             Whether it was taken.
@@ -152,14 +156,10 @@ class ScaleFilter:
             self._start(measured, age_s)
             return True
         if _contradict(self._belief, measured):
-            self._refused.append(measured)
-            if len(self._refused) < _AGREEING:
-                return False
-            if any(_contradict(before, measured) for before in self._refused[:-1]):
-                self._refused.pop(0)
-                return False
-            self._start(measured, age_s)
-            return True
+            believed = self._repeated(measured, measured_ns)
+            if believed:
+                self._start(measured, age_s)
+            return believed
         before = self._belief.reducible
         gain = before @ np.linalg.inv(before + measured.P)
         mean = self._belief.mean + gain @ (measured.mean - self._belief.mean)
@@ -169,6 +169,19 @@ class ScaleFilter:
         self._belief = _Belief(mean, mean, (np.eye(2) - gain) @ before, _COMMON * measured.P)
         self._refused.clear()
         self._age_s = age_s
+        return True
+
+    def _repeated(self, measured: _Belief, measured_ns: int | None) -> bool:
+        """Note a contradiction; whether it is one of three in a row that agree."""
+        if self._refused and measured_ns is not None and measured_ns == self._refused_ns:
+            return False
+        self._refused_ns = measured_ns
+        self._refused.append(measured)
+        if len(self._refused) < _AGREEING:
+            return False
+        if any(_contradict(before, measured) for before in self._refused[:-1]):
+            self._refused.pop(0)
+            return False
         return True
 
     def restart(self, fit: AffineFit, age_s: float = 0.0) -> None:

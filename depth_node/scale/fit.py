@@ -20,7 +20,8 @@ _SAMPLE = 256
 _DRAWS = np.random.default_rng(0).random((2, _HYPOTHESES))
 _PATIENCE = 1.15  # how much worse than the best hypothesis the one carried from before may be
 _STEPS = 6
-_MAX_POINTS = 768
+MAX_POINTS = 768
+"""More points than this are thinned evenly."""
 _TUKEY = 4.685
 MAD_TO_SIGMA = 1.4826
 """Median absolute deviation to standard deviation, for normal errors."""
@@ -34,6 +35,7 @@ _MIN_INLIERS = 8
 _MIN_SHARE = 0.5
 _MAX_ERROR = 0.5  # beyond this relative residual a point is an outlier whatever the others do
 _MAX_RESIDUAL = 0.3
+_MIN_WEIGHT = 1e-4  # a sensor's error 100 times the network's
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class AffineFit:
         inliers: how many of the fitted points were accepted.
         total: how many points were fitted (at most 768 of those given).
         residual: median |predicted - measured| / measured inverse depth over the inliers.
+        gate: largest relative error with which a point is one.
         scale_only: whether the shift is the prior's because the points do not show it.
         reason: why the fit was refused, or empty.
     """
@@ -65,6 +68,7 @@ class AffineFit:
     inliers: int = 0
     total: int = 0
     residual: float = 0.0
+    gate: float = 0.0
     scale_only: bool = False
     reason: str = ""
 
@@ -95,7 +99,8 @@ def fit_affine(
     Args:
         d: (n,) disparity at the points, positive (saturated points are not passed).
         q: (n,) measured inverse depth, 1/m, positive.
-        weight: (n,) confidence of each point in 0..1, or None for 1.
+        weight: (n,) confidence of each point in 0..1, or None for 1: the variance of the network's
+            error over that of both, so that points of a poor sensor widen the covariance.
         patches: how many independent patches of the image the points cover. The network's error
             is correlated inside a patch, so this, not n, is what shrinks the covariance.
         lowest: smallest disparity of the frame, 0 where some is saturated. Inverse depth 0 then
@@ -117,8 +122,8 @@ def fit_affine(
     given = len(d)
     if given == 0:
         return AffineFit(reason="no measured point lies on unsaturated disparity")
-    if given > _MAX_POINTS:
-        keep = np.linspace(0, given - 1, _MAX_POINTS).astype(np.intp)
+    if given > MAX_POINTS:
+        keep = np.linspace(0, given - 1, MAX_POINTS).astype(np.intp)
         d, q = d[keep], q[keep]
         weight = None if weight is None else weight[keep]
     # In d' = d - centre the prior of the shift is centred on 0 whatever the scale is.
@@ -131,6 +136,8 @@ def fit_affine(
     disparity: ArrayF64 = d.astype(np.float64) - centre
     inverse: ArrayF64 = q.astype(np.float64)
     w: ArrayF64 = np.ones_like(disparity) if weight is None else weight.astype(np.float64)
+    if not float(w.max()) > _MIN_WEIGHT:
+        return AffineFit(reason="no measurement is precise enough to tell the scale")
     # Column 0 in units of the median disparity, so that nothing depends on the network's range.
     unit = float(np.median(disparity))
     rows = np.stack([disparity / (unit * inverse), 1.0 / inverse])
@@ -148,7 +155,8 @@ def fit_affine(
     if not affine:
         theta, normal, error = _scale_only(rows, w, independent, prior, typical)
     sigma = _robust_sigma(error)
-    inlier = np.abs(error) <= min(_TUKEY * sigma, _MAX_ERROR)
+    gate = min(_TUKEY * sigma, _MAX_ERROR)
+    inlier = np.abs(error) <= gate
     count = int(np.count_nonzero(inlier))
     residual = float(np.median(np.abs(error[inlier]))) if count else 0.0
     reason = _refusal(theta, count, len(d), residual)
@@ -160,6 +168,7 @@ def fit_affine(
         inliers=count,
         total=len(d),
         residual=residual,
+        gate=gate,
         scale_only=not affine,
         reason=reason,
     )
@@ -222,12 +231,12 @@ def _reweighted(
     for _ in range(_STEPS):
         error = theta @ rows - 1.0
         sigma = _robust_sigma(error)
-        k = w * np.clip(1.0 - (error / (_TUKEY * sigma)) ** 2, 0.0, None) ** 2
+        k = np.clip(1.0 - (error / (_TUKEY * sigma)) ** 2, 0.0, None) ** 2
         believed = _believed(sigma, len(error), typical)
         # Against the prior the points count as if they fitted normally: a poor fit would else
         # yield to the prior and so stay poor.
         usual = min(believed, TYPICAL_ERROR)
-        k *= independent / max(float(k.sum()), 1e-12) / usual**2
+        k *= w * (independent / max(float(k.sum()), 1e-12) / usual**2)
         normal = (rows * k) @ rows.T
         normal[1, 1] += 1.0 / prior.sigma**2
         right = rows @ k
@@ -245,7 +254,7 @@ def _scale_only(
     theta = np.array([_weighted_median(ratios, w), t])
     error = theta @ rows - 1.0
     sigma = _believed(max(_robust_sigma(error), TYPICAL_ERROR), len(error), typical)
-    normal = (rows * (w * independent / w.sum() / sigma**2)) @ rows.T
+    normal = (rows * (w * independent / len(w) / sigma**2)) @ rows.T
     normal[1, 1] += 1.0 / prior.sigma**2
     return theta, normal, error
 

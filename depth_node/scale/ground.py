@@ -173,7 +173,8 @@ def _scale_and_shift(plane: _Plane, reference: GroundReference) -> AffineFit:
     theta = np.array([fit.scale, share * fit.shift])
     shrink = np.diag([1.0, share])
     covariance = shrink @ fit.covariance @ shrink
-    covariance[1, 1] += share * sigma_tilt**2
+    # A tilt that is seen to be larger than expected leaves more than was expected to the shift.
+    covariance[1, 1] += share * sigma_tilt**2 * max(1.0, fit.shift**2 / total)
     covariance += (reference.height_sigma_m / reference.height_m) ** 2 * np.outer(theta, theta)
     return replace(fit, shift=float(theta[1]), covariance=covariance)
 

@@ -8,6 +8,7 @@ from collections import deque
 from depth_node.scale.points import SparseDepth
 
 _KEPT = 16
+_OTHER_CLOCK_S = 5.0
 
 
 class Inbox:
@@ -45,7 +46,22 @@ def apart_ns(points: SparseDepth, stamp_ns: int) -> int:
     The farther of the two counts. Odometry moves old points to an image's time, which makes them
     no newer; and once moved they show where things were at that time, however new they are.
     """
-    moved = abs(points.stamp_ns - stamp_ns)
-    if points.measured_ns is None:
-        return moved
-    return max(moved, abs(points.measured_ns - stamp_ns))
+    return max(abs(points.stamp_ns - stamp_ns), abs(measured_ns(points) - stamp_ns))
+
+
+def measured_ns(points: SparseDepth) -> int:
+    """When points were measured, wherever odometry has moved them since."""
+    return points.stamp_ns if points.measured_ns is None else points.measured_ns
+
+
+def lateness(skew: dict[str, float]) -> str:
+    """Why nothing that was measured belongs to an image, from each source's seconds to it."""
+    if not skew:
+        return "no measurement has arrived"
+    least, source = min((age, name) for name, age in skew.items())
+    if least > _OTHER_CLOCK_S:
+        return (
+            f"the stamps of {source} are {least:.0f} s from the image's: another clock, or its "
+            "driver stopped"
+        )
+    return f"the newest measurement of {source} is {least:.2f} s from the image"

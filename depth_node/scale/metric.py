@@ -14,11 +14,13 @@ from depth_node.scale.extrinsics import ExtrinsicMonitor
 from depth_node.scale.field import MAX_POINTS, MIN_POINTS, Correction, build_grids, correct, fused
 from depth_node.scale.filter import Scale, ScaleFilter
 from depth_node.scale.fit import MAD_TO_SIGMA, TYPICAL_ERROR, AffineFit, fit_affine
+from depth_node.scale.fit import MAX_POINTS as MAX_FITTED
 from depth_node.scale.gauge import carry, lowest, thumbnail
 from depth_node.scale.ground import GroundReference, fit_ground
-from depth_node.scale.inbox import Inbox, apart_ns
+from depth_node.scale.inbox import Inbox, apart_ns, lateness, measured_ns
 from depth_node.scale.points import SparseDepth
 from depth_node.scale.samples import Samples, gather
+from depth_node.scale.sources import choose
 from depth_node.scale.trust import sigma_of_held, sigma_of_points
 from depth_node.types import (
     ArrayF32,
@@ -31,7 +33,6 @@ from depth_node.types import (
 )
 
 _NS = 1e-9
-_OTHER_CLOCK_S = 5.0
 _GATE_LOG = 1.5  # a point farther than this (in log) from the global fit is on another surface
 _FADE_PER_S = 0.05  # of a held local correction in a still scene
 _STILL = 0.01  # relative change of the carried disparity up to which the last field is a start
@@ -72,6 +73,7 @@ class _Measurement:
         samples: the points behind the fit; None for the ground's.
         source: what was measured with.
         age_s: the image's stamp minus that of the newest measurement, seconds, at least 0.
+        stamp_ns: when most of the points were measured.
         coarse: why depth may not be called metric with it, or empty.
     """
 
@@ -79,6 +81,7 @@ class _Measurement:
     samples: Samples | None = None
     source: str = "none"
     age_s: float = 0.0
+    stamp_ns: int | None = None
     coarse: str = ""
 
 
@@ -113,6 +116,11 @@ class MetricScaleEstimator:
         return self._counts
 
     @property
+    def contradicted(self) -> str:
+        """The sources that the others contradicted at the last frame, joined by `+`, or empty."""
+        return self._contradicted
+
+    @property
     def extrinsic_errors(self) -> dict[str, Offset]:
         """By source that measured the last frame, what its extrinsics seem to be off by."""
         return {name: v for name, v in self._extrinsics.verdicts.items() if name in self._counts}
@@ -139,6 +147,7 @@ class MetricScaleEstimator:
         self._last = AffineFit()
         self._source = "none"
         self._counts: Mapping[str, PointCounts] = {}
+        self._contradicted = ""
 
     def estimate(self, frame: Frame, disparity: Disparity) -> ScaleEstimate:
         """Estimate the scale of one frame; frames arrive in the order of their stamps."""
@@ -150,7 +159,7 @@ class MetricScaleEstimator:
         self._stamp_ns = frame.stamp_ns
         measured = self._measure(frame, disparity)
         fit, reason = measured.fit, measured.fit.reason
-        taken = fit.accepted and self._take(fit, measured.age_s)
+        taken = fit.accepted and self._take(measured)
         if taken:
             self._last, self._source = fit, measured.source
             self._measured = self._before
@@ -171,9 +180,10 @@ class MetricScaleEstimator:
         correction = self._correct(disparity.values, samples, scale, elapsed_s, taken=taken)
         return self._answer(disparity, scale, correction, taken, reason)
 
-    def _take(self, fit: AffineFit, age_s: float) -> bool:
+    def _take(self, measured: _Measurement) -> bool:
+        fit, age_s = measured.fit, measured.age_s
         if self._config.filtered:
-            if self._filter.update(fit, age_s):
+            if self._filter.update(fit, age_s, measured.stamp_ns):
                 return True
             carried = self._filter.current
             if carried is not None and self._doubt(carried) <= self._config.max_hold_sigma:
@@ -198,13 +208,16 @@ class MetricScaleEstimator:
         near = self._inbox.nearest(frame.stamp_ns)
         skew = {p.source: apart_ns(p, frame.stamp_ns) / 1e9 for p in near}
         current = [p for p in near if skew[p.source] <= self._config.max_skew_s]
-        reason = _lateness(skew)
+        reason = lateness(skew)
         points = None
         if not current:
-            self._counts = {}
+            self._counts, self._contradicted = {}, ""
         else:  # replaced at once: the diagnostics may ask at any time
-            samples = self._gather(disparity.values, current)
-            fit = self._fit(samples)
+            samples, fit, self._contradicted = choose(
+                self._gather(disparity.values, current),
+                self._fit,
+                lambda fit, samples: not self._coarse(fit, samples),
+            )
             self._counts = samples.counts(samples.agreeing(fit) if fit.accepted else None)
             reason = f"{samples.source}: {fit.reason}"
             if fit.accepted:
@@ -212,7 +225,8 @@ class MetricScaleEstimator:
                     fit,
                     samples,
                     samples.source,
-                    age_s=max(frame.stamp_ns - _newest_ns(current), 0) * _NS,
+                    age_s=max(frame.stamp_ns - max(map(measured_ns, current)), 0) * _NS,
+                    stamp_ns=measured_ns(max(current, key=len)),
                     coarse=self._coarse(fit, samples),
                 )
                 if not points.coarse:
@@ -235,10 +249,11 @@ class MetricScaleEstimator:
 
     def _fit(self, samples: Samples) -> AffineFit:
         before = self._filter.current if self._config.filtered else None
+        part = samples.shares(MAX_FITTED)
         return fit_affine(
-            samples.d,
-            samples.q,
-            samples.weight,
+            samples.d[part],
+            samples.q[part],
+            samples.weight[part],
             patches=samples.patches(),
             lowest=self._lowest,
             expected=None if before is None else (before.scale, before.shift),
@@ -373,19 +388,3 @@ class MetricScaleEstimator:
             reason=reason,
             counts=self._counts,
         )
-
-
-def _lateness(skew: dict[str, float]) -> str:
-    if not skew:
-        return "no measurement has arrived"
-    least, source = min((age, name) for name, age in skew.items())
-    if least > _OTHER_CLOCK_S:
-        return (
-            f"the stamps of {source} are {least:.0f} s from the image's: another clock, or its "
-            "driver stopped"
-        )
-    return f"the newest measurement of {source} is {least:.2f} s from the image"
-
-
-def _newest_ns(points: list[SparseDepth]) -> int:
-    return max(p.stamp_ns if p.measured_ns is None else p.measured_ns for p in points)

@@ -222,20 +222,37 @@ def sample_disparity(values: ArrayF32, points: SparseDepth) -> ArrayF32:
     """
     if len(points) == 0:
         return np.zeros(0, np.float32)
-    x, y = grid_coordinates(points, (values.shape[0], values.shape[1]))
     if points.footprint_px > 0.0:
-        return _sample_cones(values, x, y, points.footprint_px * values.shape[1] / points.size[0])
+        return sample_cones(values, points)[0]
+    x, y = grid_coordinates(points, (values.shape[0], values.shape[1]))
     d: ArrayF32 = sample(values, x, y)
     saturated = np.asarray(values <= 0.0).view(np.uint8) * np.uint8(255)
     d[sample(saturated, x, y) > 0] = 0.0
     return d
 
 
-def _sample_cones(values: ArrayF32, x: ArrayF32, y: ArrayF32, radius: float) -> ArrayF32:
+def sample_cones(values: ArrayF32, points: SparseDepth) -> tuple[ArrayF32, ArrayF32]:
+    """The disparity of the nearest surface in each cone, and how far others in it differ.
+
+    A floor that a sonar grazes sends no echo back, however near it is in the picture: the reading
+    may be of any surface in the cone.
+
+    Args:
+        values: hxw float32 disparity.
+        points: points with a footprint, over the same view.
+
+    Returns:
+        (n,) float32 95th percentile of the disparity inside, 0 where it is saturated; and
+        (n,) float32 log of it over the median of what is not saturated.
+    """
     height, width = values.shape
+    x, y = grid_coordinates(points, (height, width))
+    radius = max(points.footprint_px * width / points.size[0], 1.0)
     rows, columns = np.mgrid[:height, :width]
-    out = np.zeros(len(x), np.float32)
+    d, spread = np.zeros((2, len(x)), np.float32)
     for i, (cx, cy) in enumerate(zip(x, y, strict=True)):
-        inside = values[(columns - cx) ** 2 + (rows - cy) ** 2 <= max(radius, 1.0) ** 2]
-        out[i] = np.percentile(inside, 95) if inside.size else 0.0
-    return out
+        inside = values[(columns - cx) ** 2 + (rows - cy) ** 2 <= radius**2]
+        d[i] = np.percentile(inside, 95) if inside.size else 0.0
+        if d[i] > 0.0:
+            spread[i] = np.log(d[i] / np.median(inside[inside > 0.0]))
+    return d, spread

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from depth_node.scale.apply import fitted_inverse_depth
 from depth_node.scale.fit import TYPICAL_ERROR, AffineFit
-from depth_node.scale.points import SparseDepth, grid_coordinates, sample_disparity
+from depth_node.scale.points import (
+    SparseDepth,
+    grid_coordinates,
+    sample_cones,
+    sample_disparity,
+)
 from depth_node.types import ArrayF32, PointCounts
 
 _PATCHES = (15, 20)
 _COUNTED = 2048
+_PICKS = np.random.default_rng(0).random(_COUNTED)
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +38,7 @@ class Samples:
         sizes: how many of the points are of each source.
         given: how many points each source had, saturated ones included.
         shape: rows and columns of the disparity.
+        left_out: what became of the points of sources that do not count, by source.
     """
 
     x: ArrayF32
@@ -43,20 +51,58 @@ class Samples:
     sizes: tuple[int, ...]
     given: tuple[int, ...]
     shape: tuple[int, int]
+    left_out: Mapping[str, PointCounts] = field(default_factory=dict)
 
     @property
     def source(self) -> str:
         """The names of the sources, joined by `+`."""
         return "+".join(sorted(self.sources))
 
-    def agreeing(self, fit: AffineFit) -> NDArray[np.bool_]:
-        """(n,) bool, the points that an accepted fit counts as inliers.
+    def parts(self) -> Iterator[tuple[str, slice]]:
+        """Each source with the place of its points."""
+        start = 0
+        for name, size in zip(self.sources, self.sizes, strict=True):
+            yield name, slice(start, start + size)
+            start += size
 
-        It looks at a part of them at most, so it is the same share of all: those nearest to it.
-        """
+    def without(self, names: Set[str]) -> Samples:
+        """These points without those of some sources, which are refused as a whole."""
+        kept = [i for i, name in enumerate(self.sources) if name not in names]
+        points = np.repeat([name not in names for name in self.sources], self.sizes)
+        refused = {name: n for name, n in self.counts(None).items() if name in names}
+        return Samples(
+            x=self.x[points],
+            y=self.y[points],
+            d=self.d[points],
+            q=self.q[points],
+            weight=self.weight[points],
+            ray=self.ray[points],
+            sources=tuple(self.sources[i] for i in kept),
+            sizes=tuple(self.sizes[i] for i in kept),
+            given=tuple(self.given[i] for i in kept),
+            shape=self.shape,
+            left_out={**self.left_out, **refused},
+        )
+
+    def shares(self, most: int) -> NDArray[np.intp]:
+        """Indices of at most so many points, each source evenly thinned to the same number."""
+        share = most // max(len(self.sources), 1)
+        return np.concatenate(
+            [
+                np.linspace(part.start, part.stop - 1, min(share, part.stop - part.start))
+                for _, part in self.parts()
+            ]
+        ).astype(np.intp)
+
+    def agreeing(self, fit: AffineFit) -> NDArray[np.bool_]:
+        """(n,) bool, the points that an accepted fit counts as inliers."""
         error = np.abs((fit.scale * self.d + fit.shift) / self.q - 1.0)
-        count = round(len(error) * fit.inliers / fit.total)
-        return np.asarray(error <= np.partition(error, count - 1)[count - 1])
+        return np.asarray(error <= fit.gate)
+
+    def apart(self, fit: AffineFit) -> ArrayF32:
+        """(n,) float32 log of the predicted over the measured inverse depth."""
+        predicted = fitted_inverse_depth(self.d, fit.scale, fit.shift)
+        return np.asarray(np.log(predicted / self.q))
 
     def counts(self, used: NDArray[np.bool_] | None) -> dict[str, PointCounts]:
         """What became of the points, by source.
@@ -64,12 +110,10 @@ class Samples:
         Args:
             used: (n,) bool, the points that were not refused; None when all were.
         """
-        counts, start = {}, 0
-        for name, given, size in zip(self.sources, self.given, self.sizes, strict=True):
-            own = slice(start, start + size)
+        counts = dict(self.left_out)
+        for (name, own), given, size in zip(self.parts(), self.given, self.sizes, strict=True):
             kept = 0 if used is None else int(np.count_nonzero(used[own]))
             counts[name] = PointCounts(given, given - size, size - kept, kept)
-            start += size
         return counts
 
     def level(self) -> float:
@@ -96,8 +140,13 @@ class Samples:
         return int(np.count_nonzero(np.bincount(row * columns + column, minlength=1)))
 
     def _some(self, values: ArrayF32) -> ArrayF32:
-        """The values of enough points for statistics of all."""
-        return values[:: max(1, len(values) // _COUNTED)]
+        """The values of enough points for statistics of all.
+
+        They are drawn: every n-th point of a spinning LiDAR may be one of a few of its rings.
+        """
+        if len(values) <= _COUNTED:
+            return values
+        return values[(_PICKS * len(values)).astype(np.intp)]
 
 
 def gather(values: ArrayF32, measured: Sequence[SparseDepth]) -> Samples:
@@ -129,11 +178,15 @@ def gather(values: ArrayF32, measured: Sequence[SparseDepth]) -> Samples:
 
 
 def _gather_one(values: ArrayF32, points: SparseDepth) -> tuple[ArrayF32, ...]:
-    d = sample_disparity(values, points)
+    cones = points.footprint_px > 0.0
+    d, spread = sample_cones(values, points) if cones else (sample_disparity(values, points), None)
     keep = np.flatnonzero((d > 0.0) & np.isfinite(d))
     x, y = grid_coordinates(points, (values.shape[0], values.shape[1]))
     depth = points.depth[keep]
     # A sensor's error counts in comparison with the network's.
     noise = points.sigma[keep] / (depth * np.float32(TYPICAL_ERROR))
+    if spread is not None:
+        noise = np.hypot(noise, spread[keep] / np.float32(TYPICAL_ERROR))
+    noise = np.minimum(noise, np.float32(1e6))  # its square is a number
     one = np.float32(1.0)
     return x[keep], y[keep], d[keep], one / depth, one / (one + noise * noise)

@@ -16,9 +16,13 @@ from pathlib import Path
 import pytest
 
 from depth_node.cli import main
+from depth_node.engines import select
+from depth_node.engines.cache import EngineCache
 from depth_node.network import hub
 from depth_node.network.errors import ModelError
 from depth_node.network.registry import Entry
+from depth_node.network.resolve import ModelFiles
+from depth_node.parameters import ModelSettings
 
 constants = pytest.importorskip("huggingface_hub.constants")
 
@@ -130,6 +134,34 @@ def test_without_a_pinned_hash_the_hubs_own_statement_counts(served):
         hub.fetch_weights(replace(ENTRY, sha256=""))
 
 
+def test_a_refused_download_stays_refused_without_a_pinned_hash(served):
+    served.content = b"WEIGHTS" * 1000
+    for _ in range(2):  # the hub's client keeps it, so that the second call finds it here
+        with pytest.raises(ModelError, match="truncated or altered"):
+            hub.fetch_weights(replace(ENTRY, sha256=""))
+
+
+def test_without_a_pinned_hash_a_file_that_is_here_is_checked_offline(served):
+    entry = replace(ENTRY, sha256="")
+    path = hub.fetch_weights(entry)
+    served.requests.clear()
+    assert hub.fetch_weights(entry) == path
+    path.resolve().write_bytes(CONTENT[:-5])
+    with pytest.raises(ModelError, match="truncated or altered"):
+        hub.fetch_weights(entry)
+    assert not served.requests
+
+
+def test_the_torch_engine_takes_no_altered_weights_without_a_pinned_hash(served, monkeypatch):
+    entry = replace(ENTRY, sha256="")
+    hub.fetch_weights(entry).resolve().write_bytes(CONTENT[:-5])
+    monkeypatch.setattr(select, "find_entry", lambda _: entry)
+    files = ModelFiles("net", {})
+    loader = select.Loader(files, ModelSettings(engine="torch"), EngineCache(log=lambda _: None))
+    with pytest.raises(ModelError, match="truncated or altered"):
+        loader.open(select.Candidate("torch", "fp32"))
+
+
 def test_a_non_commercial_licence_must_be_accepted(served):
     entry = replace(ENTRY, licence="CC-BY-NC-4.0")
     with pytest.raises(ModelError, match=r"CC-BY-NC-4.0.*--accept-license"):
@@ -153,6 +185,17 @@ def test_a_hub_that_refuses_fails_at_once_and_says_how_to_copy_the_file(monkeypa
     message = unreachable(3.0)
     assert f"http://127.0.0.1:{port}/org/net/resolve/{COMMIT}/net.pth" in message
     assert "depth-node models add net net.pth" in message
+
+
+@pytest.mark.parametrize("wanted", [hub.fetch_weights, hub.fetch_config])
+def test_what_transformers_describes_is_copied_with_its_description(served, wanted):
+    entry = replace(ENTRY, family="transformers", revision="elsewhere")
+    with pytest.raises(ModelError) as caught:
+        wanted(entry)
+    message = str(caught.value)
+    assert "/org/net/resolve/elsewhere/net.pth and http" in message
+    assert "/org/net/resolve/elsewhere/config.json , copy both here, into one folder" in message
+    assert message.endswith("depth-node models add net net.pth --like net")
 
 
 def test_a_hub_that_never_answers_fails_within_the_limit(monkeypatch):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from depth_node.network.errors import ModelError
+from depth_node.network.registry import Entry, add_entry
 from depth_node.network.resolve import resolve_model
 from depth_node.network.store import graph_path, replace_graph
 from depth_node.parameters import ModelSettings
@@ -49,6 +50,40 @@ def test_a_size_that_was_not_exported_names_those_that_were(own_cache):
     with pytest.raises(ModelError, match=r"only at 252x336.*--size 518"):
         resolve_model(settings, lambda _: None)
     assert resolve_model(ModelSettings(), lambda _: None).graphs["fp32"] == path
+
+
+def added(path: Path, size: str = "") -> Entry:
+    """A network that is known as an ONNX file only, of which the graph is here at `size`."""
+    entry = Entry("mine", "MIT", "relative", "disparity", str(path))
+    add_entry(entry)
+    if size:
+        graph = graph_path(entry.name, size, "fp32")
+        graph.parent.mkdir(parents=True)
+        save_stub(graph)
+    return entry
+
+
+def test_a_network_that_is_only_a_graph_is_added_again_not_exported(tmp_path):
+    added(tmp_path / "my net.onnx")
+    with pytest.raises(ModelError) as caught:
+        resolve_model(ModelSettings(name="mine"), lambda _: None)
+    assert str(caught.value).endswith(
+        f"it is not here; run: depth-node models add mine '{tmp_path}/my net.onnx'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("here", "cure"),
+    [
+        ("252", r"at 518 \(only at 252\); run: depth-node models add mine \S+ --size 518"),
+        ("given", r"at 518 \(only at given\); its own front decides its size: give none"),
+    ],
+)
+def test_a_graph_of_another_size_names_what_brings_it(tmp_path, here, cure):
+    added(tmp_path / "mine.onnx", here)
+    with pytest.raises(ModelError, match=f"known as an ONNX file only, .* {cure}$"):
+        resolve_model(ModelSettings(name="mine", size="518"), lambda _: None)
+    resolve_model(ModelSettings(name="mine"), lambda _: None)
 
 
 def test_auto_names_the_size_that_is_missing():

@@ -24,12 +24,14 @@ from depth_node.network.errors import ModelError
 from depth_node.network.export import export_core, load_module
 from depth_node.network.precision import to_fp16
 from depth_node.network.registry import Entry, find_entry
+from depth_node.network.resolve import resolve_model
 from depth_node.network.store import graph_path
 from depth_node.network.weights import (
     load_weights,
     read_checkpoint,
     to_transformers_names,
 )
+from depth_node.parameters import ModelSettings
 
 TINY = Entry("tiny", "Apache-2.0", "relative", "disparity", "tiny.pth", variant="v2-tiny")
 METRIC = dataclasses.replace(TINY, kind="metric", output="depth", max_depth_m=20.0)
@@ -314,3 +316,37 @@ def test_a_checkpoint_copied_by_hand_takes_the_place_of_the_fetched_one(tmp_path
     assert find_entry("tiny") == own
     with pytest.raises(ModelError, match="truncated or altered"):
         add_checkpoint(dataclasses.replace(TINY, sha256="0" * 64), path)
+
+
+def test_other_weights_under_an_old_name_take_its_graphs_with_them(tmp_path):
+    lines: list[str] = []
+    paths = [tmp_path / f"tiny_{seed}.pth" for seed in range(2)]
+    for seed, path in enumerate(paths):
+        torch.save(random_network(TINY, seed).state_dict(), path)
+    copy = tmp_path / "copy.pth"
+    copy.write_bytes(paths[0].read_bytes())
+    add_checkpoint(TINY, paths[0])
+    graphs = [graph_path("tiny", "252", precision) for precision in ("fp16", "fp32")]
+    graphs[0].parent.mkdir(parents=True)
+    for graph in graphs:
+        graph.write_bytes(b"made of the first")
+    add_checkpoint(TINY, copy, lines.append)
+    assert all(graph.is_file() for graph in graphs)
+    assert not lines
+    add_checkpoint(TINY, paths[1], lines.append)
+    assert lines == [
+        f"deleted {graph}: it was made of other weights; export tiny again" for graph in graphs
+    ]
+    with pytest.raises(ModelError, match="depth-node models export tiny"):
+        resolve_model(ModelSettings(name="tiny"), lines.append)
+
+
+def test_an_old_graph_of_another_meaning_goes_though_the_weights_are_the_same(tmp_path):
+    path = tmp_path / "tiny.pth"
+    torch.save(random_network(TINY).state_dict(), path)
+    graph = graph_path("tiny", "252", "fp32")
+    graph.parent.mkdir(parents=True)
+    add_checkpoint(TINY, path)
+    graph.write_bytes(b"disparity")
+    add_checkpoint(METRIC, path)
+    assert not graph.is_file()

@@ -68,30 +68,6 @@ def dpt_hybrid() -> dict[str, Any]:
     return config.to_dict()
 
 
-def zoedepth() -> dict[str, Any]:
-    from transformers import BeitConfig, ZoeDepthConfig
-
-    backbone = BeitConfig(
-        **NARROW,
-        image_size=64,
-        intermediate_size=64,
-        use_relative_position_bias=True,
-        use_mask_token=False,
-        reshape_hidden_states=False,
-        out_features=["stage1", "stage2", "stage3", "stage4"],
-    )
-    config = ZoeDepthConfig(
-        backbone_config=backbone,
-        backbone_hidden_size=32,
-        **NECK,
-        bottleneck_features=16,
-        num_out_features=[16, 16, 16, 16],
-        bin_embedding_dim=16,
-        num_relative_features=8,
-    )
-    return config.to_dict()
-
-
 def depth_pro() -> dict[str, Any]:
     """As apple/DepthPro-hf, an eighth as wide: three scales of patches, and a field of view."""
     from transformers import DepthProConfig
@@ -115,7 +91,6 @@ def depth_pro() -> dict[str, Any]:
 ENTRIES = {
     "dpt": Entry("dpt", "MIT", "relative", "disparity", "", "transformers", multiple=32),
     "dpt_hybrid": Entry("dpt", "MIT", "relative", "disparity", "", "transformers", multiple=32),
-    "zoedepth": Entry("zoe", "MIT", "metric", "depth", "", "transformers", multiple=32),
     "depth_pro": Entry(
         "pro", "apple-amlr", "metric", "disparity", "", "transformers", multiple=128,
         input_size=128, mean=(0.5,) * 3, std=(0.5,) * 3, interpolation="linear",
@@ -248,7 +223,6 @@ def test_dpt_loads_without_the_layer_that_it_never_calls(tmp_path):
     [
         ("dpt", "neck.fusion_stage.layers.1.residual_layer1.convolution1.weight"),
         ("dpt", "neck.fusion_stage.layers.0.residual_layer2.convolution1.weight"),
-        ("zoedepth", "neck.fusion_stage.layers.0.residual_layer1.convolution1.weight"),
     ],
 )
 def test_any_other_layer_that_is_missing_is_named(tmp_path, name, missing):
@@ -264,3 +238,15 @@ def test_a_config_that_describes_no_depth_network_is_refused(tmp_path):
     config.write_text('{"model_type": "bert"}')
     with pytest.raises(ModelError, match="describes no depth network"):
         architecture.build_module(ENTRIES["dpt"], config)
+
+
+def test_a_zoedepth_is_refused_since_a_graph_would_keep_one_of_its_heads(tmp_path):
+    config = tmp_path / "config.json"
+    config.write_text('{"model_type": "zoedepth"}')
+    with pytest.raises(ModelError, match=r"ZoeDepth.*chooses its head by the image"):
+        architecture.build_module(ENTRIES["dpt"], config)
+
+
+def test_a_config_that_is_missing_is_told_from_a_bad_one(tmp_path):
+    with pytest.raises(ModelError, match=r"cannot read .*config.json \(No such file.*beside the"):
+        architecture.build_module(ENTRIES["dpt"], tmp_path / "config.json")

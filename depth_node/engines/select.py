@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from depth_node.engines.base import Engine, EngineError, EngineUnavailable, TestedEngine
 from depth_node.engines.cache import EngineCache, Verdict
-from depth_node.engines.selftest import SelfTest
+from depth_node.engines.selftest import SelfTest, reference
 from depth_node.network.errors import ModelError
 from depth_node.network.graph import Graph, read_graph
-from depth_node.network.hub import check_hash, local_weights
+from depth_node.network.hub import check_weights, local_weights
 from depth_node.network.registry import find_entry
 from depth_node.network.resolve import ModelFiles, resolve_model
 from depth_node.parameters import ModelSettings
@@ -76,9 +76,10 @@ def load_files(files: ModelFiles, settings: ModelSettings, log: Log) -> Engine:
             missing.add(candidate.engine)
             log(f"engine {candidate.engine}: not taken: {error}")
             refused.append(f"{candidate.engine}: {error}")
-        except (EngineError, ModelError) as error:
-            log(f"engine {candidate}: not taken: {error}")
-            refused.append(f"{candidate}: {error}")
+        except Exception as error:  # a runtime that does not fit its driver may raise anything
+            reason = _reason(error)
+            log(f"engine {candidate}: not taken: {reason}")
+            refused.append(f"{candidate}: {reason}")
         else:
             log(
                 f"engine {candidate}: taken, on {engine.device}; "
@@ -89,13 +90,19 @@ def load_files(files: ModelFiles, settings: ModelSettings, log: Log) -> Engine:
     raise EngineError(f"no engine can run {files.name}: " + "; ".join(refused))
 
 
+def _reason(error: Exception) -> str:
+    """An error in words, with its type where it is none of this package's."""
+    known = isinstance(error, (EngineError, ModelError))
+    return str(error) if known else f"{type(error).__name__}: {error}"
+
+
 def _open_tested(loader: Loader, candidate: Candidate) -> tuple[TestedEngine, Verdict]:
     engine = loader.open(candidate)
     try:
         verdict = loader.self_test.verdict(engine)
         if not verdict.passed:
             raise EngineError(f"its self-test failed: {verdict.reason}")
-    except (EngineError, ModelError):
+    except Exception:
         engine.close()
         raise
     return engine, verdict
@@ -171,7 +178,9 @@ class Loader:
             from depth_node.engines.tensorrt import TensorRt
 
             TensorRt.require()  # before its graph: that it is missing is the better reason
-            return TensorRt(self.graph(precision), self.cache, self._progress, self.self_test)
+            graph = self.graph(precision)
+            reference(self.graph("fp32"), self._open_cpu)  # before minutes of compiling in vain
+            return TensorRt(graph, self.cache, self._progress, self.self_test)
         if name == "openvino":
             from depth_node.engines.openvino import OpenVino
 
@@ -206,7 +215,7 @@ class Loader:
         weights = local_weights(entry)
         if weights is None:
             raise EngineUnavailable(f"the weights of {entry.name} are not here")
-        check_hash(weights, entry.sha256)
+        check_weights(entry, weights)
         return Torch(
             self.graph("fp32"), entry, weights, precision, self._threads, allow_cpu=self._allow_cpu
         )
@@ -217,10 +226,23 @@ class Loader:
             self.cache.log(f"building the engine: {phase}, {done:.0%}")
 
     def _open_cpu(self, graph: Graph) -> Engine:
+        """Open an fp32 graph for the self-test's reference.
+
+        Raises:
+            EngineError: neither runtime is here, or the one that is refuses the graph.
+        """
         from depth_node.engines.openvino import OpenVino
         from depth_node.engines.ort import OnnxRuntimeCpu
 
         try:
             return OnnxRuntimeCpu(graph, self._threads)
-        except EngineUnavailable:
+        except EngineUnavailable as error:
+            no_onnxruntime = error
+        try:
             return OpenVino(graph, "fp32", self._threads, self.cache)
+        except EngineUnavailable as error:
+            # Not the reason of the engine that is tested: that one is here.
+            raise EngineUnavailable(
+                "its self-test needs onnxruntime or openvino on the CPU "
+                f"({no_onnxruntime}; {error}); pip install onnxruntime"
+            ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,26 +13,31 @@ from depth_node.network.errors import ModelError
 from depth_node.network.export import load_module
 from depth_node.network.graph import describe_interface, read_graph, write_metadata
 from depth_node.network.hub import check_hash
-from depth_node.network.registry import Entry, add_entry
-from depth_node.network.store import graph_path, replace_graph
+from depth_node.network.registry import Entry, add_entry, load_registry
+from depth_node.network.store import GIVEN, delete_graphs, graph_path, replace_graph
 
 _OLDEST_OPSET = 13
 """From here on `Squeeze` and `Unsqueeze` take their axes as inputs, as front and end write them."""
 
 
-def add_checkpoint(entry: Entry, path: Path) -> Entry:
+def add_checkpoint(entry: Entry, path: Path, log: Callable[[str], None] = lambda _: None) -> Entry:
     """Register a checkpoint of the user's own, or one of the hub that was copied by hand.
+
+    Graphs of its name that were made of anything else are deleted: nothing in them tells of which
+    weights they are, and the node would go on with the old ones.
 
     Args:
         entry: the network, with the name, architecture and licence that the file is to have. If
             it has a hash, the file must be that very file.
         path: the checkpoint.
+        log: takes one line for each graph that was deleted.
 
     Returns:
         The entry as it was registered: with the file's path and hash.
 
     Raises:
-        ModelError: the file is damaged, another one, or of another architecture.
+        ModelError: the file is damaged, another one, or of another architecture;
+            or an old graph cannot be deleted.
     """
     if not path.is_file():
         raise ModelError(f"there is no checkpoint {path}")
@@ -40,8 +46,18 @@ def add_checkpoint(entry: Entry, path: Path) -> Entry:
         entry, repository="", revision="", file=str(path.resolve()), sha256=sha256_of(path)
     )
     load_module(own, path)  # names the first tensor that does not fit
+    if not _same_network(load_registry().get(own.name), own):
+        for graph in delete_graphs(own.name):
+            log(f"deleted {graph}: it was made of other weights; export {own.name} again")
     add_entry(own)
     return own
+
+
+def _same_network(known: Entry | None, own: Entry) -> bool:
+    """Whether a known network is the same but for the place of its file."""
+    return known is not None and own == dataclasses.replace(
+        known, repository=own.repository, revision=own.revision, file=own.file
+    )
 
 
 def add_graph(entry: Entry, path: Path, size: str = "") -> Path:
@@ -51,20 +67,19 @@ def add_graph(entry: Entry, path: Path, size: str = "") -> Path:
         entry: the network; its kind, normalisation and patch multiple describe a plain network.
         path: an ONNX file: either with the node's own interface, or plain, from float32 1x3xhxw
             normalised pixels to 1xhxw or 1x1xhxw.
-        size: the size to run a plain network of any size at; empty for one of a fixed size.
+        size: the size to run a plain network of any size at; empty for one of a fixed size, or
+            with the node's own interface.
 
     Returns:
         Where the graph is kept.
 
     Raises:
-        ModelError: the file is no such network.
+        ModelError: the file is no such network, or it does not run at that size.
     """
     import onnx
 
     try:
         model = read_graph(path).proto
-        write_metadata(model, name=entry.name)
-        text = size or "given"
     except ModelError as refusal:
         try:
             plain = onnx.load(path)
@@ -74,6 +89,14 @@ def add_graph(entry: Entry, path: Path, size: str = "") -> Path:
         chosen = Size.parse(size or fixed, entry.multiple)
         text = str(chosen)
         model = compose(core, entry, chosen, "fp32")
+    else:
+        if size:
+            raise ModelError(
+                f"{path} has the node's own interface, and its front decides its size; "
+                f"it was to be added at {size}: leave --size away"
+            )
+        write_metadata(model, name=entry.name)
+        text = GIVEN
     target = graph_path(entry.name, text, "fp32")
     replace_graph(target, model.SerializeToString())
     read_graph(target)

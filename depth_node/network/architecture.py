@@ -51,8 +51,23 @@ def build_module(entry: Entry, config: Path | None = None) -> Any:
     if config is None:
         raise ModelError(f"{entry.name} is described by a config.json, and none was given")
     try:
-        values = json.loads(config.read_text(encoding="utf-8"))
-        described = transformers.AutoConfig.for_model(values.pop("model_type"), **values)
+        content = config.read_bytes()
+    except OSError as error:
+        raise ModelError(
+            f"cannot read {config} ({error.strerror or error}); copy the config.json of the "
+            f"network's repository beside the checkpoint of {entry.name}"
+        ) from error
+    try:
+        values = json.loads(content)
+        model_type = values.pop("model_type")
+        if model_type == "zoedepth":
+            # Its `forward` takes the head for rooms or for streets by what the image shows, and
+            # tracing keeps the one that it took once; its reference pads images, the front does not
+            raise ModelError(
+                f"{config} describes a ZoeDepth, which no graph can follow: it chooses its head by "
+                "the image. Take a metric entry of depth-node models list"
+            )
+        described = transformers.AutoConfig.for_model(model_type, **values)
         return transformers.AutoModelForDepthEstimation.from_config(described).eval()
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"{config} describes no depth network: {error}") from error

@@ -5,19 +5,22 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
 from depth_node.network.errors import ModelError
 from depth_node.network.hub import fetch_weights, local_weights
-from depth_node.network.registry import Entry, find_entry, load_registry
-from depth_node.network.resolve import DEFAULT_SIZE, STUDENT, precisions_of
+from depth_node.network.registry import Entry, add_entry, find_entry, load_registry
+from depth_node.network.resolve import DEFAULT_SIZE, STUDENT, find_graph, precisions_of
 from depth_node.network.store import exported_sizes, graph_path
 from depth_node.resources import model_path
 
 _FRAMES = 64
 _PRECISIONS = ("fp32", "fp16", "int8")
+_TAKEN = ("auto", STUDENT, "variants")
+"""Names that `model.name` gives another meaning, or the cache another content."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -153,10 +156,10 @@ def _export(arguments: argparse.Namespace) -> int:
         raise ModelError(
             "int8 needs images to calibrate on; give --calibrate FOLDER, TOPIC, BAG or world"
         )
+    only_graph = _only_graph(arguments.name, arguments.size)
     frames = (
         read_frames(arguments.calibrate, _FRAMES) if arguments.calibrate else list(golden_frames())
     )
-    only_graph = _only_graph(arguments.name)
     if only_graph is not None:
         written = export_variants(only_graph, precisions, frames, _say)
     else:
@@ -191,14 +194,14 @@ def _export(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _only_graph(name: str) -> Path | None:
+def _only_graph(name: str, size: str) -> Path | None:
     """The fp32 graph of a network that has no checkpoint: the student, or one that was added."""
     if name == STUDENT:
+        if size:
+            raise ModelError(f"the {STUDENT} is shipped as a finished graph; leave --size away")
         return model_path(f"{STUDENT}.onnx")
     entry = find_entry(name)
-    if Path(entry.file).suffix != ".onnx":
-        return None
-    return graph_path(name, exported_sizes(name)[0], "fp32")
+    return find_graph(entry, size or "auto") if entry.only_graph else None
 
 
 def _say(line: str) -> None:
@@ -206,26 +209,43 @@ def _say(line: str) -> None:
 
 
 def _add(arguments: argparse.Namespace) -> int:
-    from depth_node.network.adopt import add_checkpoint, add_graph
+    from depth_node.network.adopt import add_checkpoint
 
+    _require_name(arguments.name)
     like = find_entry(arguments.like)
-    known = load_registry()
     same = arguments.name == arguments.like
     licence = like.licence if same else "of its owner"
     sha256 = like.sha256 if same else ""
     entry = dataclasses.replace(like, name=arguments.name, licence=licence, sha256=sha256)
     if arguments.file.suffix == ".onnx":
-        path = add_graph(entry, arguments.file, arguments.size)
-        if arguments.name not in known:
-            from depth_node.network.registry import add_entry
-
-            add_entry(
-                dataclasses.replace(
-                    entry, repository="", revision="", file=str(arguments.file.resolve())
-                )
-            )
+        path = _add_graph(entry, arguments.file, arguments.size)
     else:
-        path = Path(add_checkpoint(entry, arguments.file).file)
+        path = Path(add_checkpoint(entry, arguments.file, _say).file)
     result = {"name": arguments.name, "path": str(path)}
     print(json.dumps(result) if arguments.json else f"added {arguments.name}: {path}")
     return 0
+
+
+def _require_name(name: str) -> None:
+    """Refuse a name that `model.name` could not select, or that leads out of its folder."""
+    plain = re.fullmatch("[A-Za-z0-9][A-Za-z0-9._-]*", name)
+    if not plain or name.endswith(".onnx") or name in _TAKEN:
+        raise ModelError(
+            f"a network cannot be named {name!r}; take letters, digits, '.', '_' and '-', not "
+            f"ending in .onnx, and none of {', '.join(_TAKEN)}"
+        )
+
+
+def _add_graph(entry: Entry, file: Path, size: str) -> Path:
+    """Take in an ONNX file, and register it unless its name is that of a checkpoint."""
+    from depth_node.network.adopt import add_graph
+
+    path = add_graph(entry, file, size)
+    known = load_registry().get(entry.name)
+    own = dataclasses.replace(entry, repository="", revision="", file=str(file.resolve()))
+    if known is None or known.only_graph:
+        add_entry(own)
+    taken = find_graph(own, "auto")
+    if taken != path:
+        _say(f"model.size: auto takes {taken}; for this one set model.size: {path.stem}")
+    return path

@@ -87,7 +87,7 @@ def export_core(entry: Entry, module: Any, size: Size) -> Any:
                     opset_version=OPSET, dynamo=True, dynamic_shapes=shapes, verbose=False,
                 )  # fmt: skip
                 program.save(path, external_data=False)
-            else:  # torch.export cannot follow BEiT's and the hybrid's backbones; tracing can
+            else:  # torch.export cannot follow the hybrid's backbone; tracing can
                 torch.onnx.export(
                     wrapped, (example,), str(path), input_names=[PIXELS], output_names=[RAW],
                     opset_version=OPSET, dynamo=False,

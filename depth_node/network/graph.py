@@ -138,7 +138,7 @@ def _check_interface(path: Path, proto: Any) -> None:
         raise ModelError(
             f"{path} takes and gives other tensors than the node's: it has "
             f"{describe_interface(proto)}; expected {_CONTRACT}. "
-            "`depth-node models add FILE` puts the missing front before a plain network"
+            "`depth-node models add NAME FILE` puts the missing front before a plain network"
         )
 
 

@@ -6,6 +6,7 @@ HF_ENDPOINT, HF_HUB_OFFLINE, HF_TOKEN) work as everywhere.
 
 from __future__ import annotations
 
+import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from depth_node.network.registry import Entry
 
 REACH_TIMEOUT_S = 8.0
 """How long the hub may take to answer the first question, name resolution included."""
+_CONFIG = "config.json"
 
 
 def local_weights(entry: Entry) -> Path | None:
@@ -48,7 +50,7 @@ def fetch_weights(entry: Entry, *, accept_licence: bool = False) -> Path:
     """
     path = local_weights(entry)
     if path is not None:
-        check_hash(path, entry.sha256)
+        check_weights(entry, path)
         return path
     if not entry.repository:
         raise ModelError(f"the checkpoint {entry.file} of {entry.name} is not there any more")
@@ -70,10 +72,29 @@ def fetch_config(entry: Entry) -> Path:
         ModelError: it is not here and the hub cannot be reached.
     """
     if not entry.repository:
-        return Path(entry.file).expanduser().with_name("config.json")
+        return Path(entry.file).expanduser().with_name(_CONFIG)
     hub = _import_hub()
-    found = hub.try_to_load_from_cache(entry.repository, "config.json", revision=entry.revision)
-    return Path(found) if isinstance(found, str) else _download(entry, "config.json")
+    found = hub.try_to_load_from_cache(entry.repository, _CONFIG, revision=entry.revision)
+    return Path(found) if isinstance(found, str) else _download(entry, _CONFIG)
+
+
+def check_weights(entry: Entry, path: Path) -> None:
+    """Refuse weights on this machine that are not those of an entry.
+
+    Where the entry pins no hash, what the hub stated at the download counts: its client keeps a
+    file under the name of its ETag, for large files their SHA-256, and `path` is a link to that
+    (`hf_hub_download` of huggingface_hub). Only on a file system without links is that lost.
+
+    Args:
+        entry: the network.
+        path: what `local_weights` found of it.
+
+    Raises:
+        ModelError: the file is truncated or altered.
+    """
+    kept_as = path.resolve().name
+    stated = kept_as if re.fullmatch("[0-9a-f]{64}", kept_as) else ""
+    check_hash(path, entry.sha256 or stated)
 
 
 def check_hash(path: Path, sha256: str) -> None:
@@ -133,12 +154,14 @@ def _ask(entry: Entry, file: str) -> Any:
 
 def _unreachable(entry: Entry, file: str, cause: object) -> ModelError:
     hub = _import_hub()
-    url = hub.hf_hub_url(entry.repository, file, revision=entry.revision)
+    files = [entry.file, _CONFIG] if entry.family == "transformers" else [entry.file]
+    urls = [hub.hf_hub_url(entry.repository, name, revision=entry.revision) for name in files]
+    copy = "copy it here" if len(files) == 1 else "copy both here, into one folder,"
     first_line = str(cause).strip().splitlines()[0] if str(cause).strip() else repr(cause)
     return ModelError(
         f"cannot fetch {file} of {entry.name}: {first_line}. On a machine with internet, download "
-        f"{url} , copy it here and register it: "
-        f"depth-node models add {entry.name} {file} --like {entry.name}"
+        f"{' and '.join(urls)} , {copy} and register it: "
+        f"depth-node models add {entry.name} {entry.file} --like {entry.name}"
     )
 
 

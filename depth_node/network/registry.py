@@ -67,6 +67,11 @@ class Entry:
         return f"{self.input_size}x{self.input_size}" if fixed else ""
 
     @property
+    def only_graph(self) -> bool:
+        """Whether it was added as an ONNX file, so that there is no checkpoint to export."""
+        return self.file.endswith(".onnx")
+
+    @property
     def non_commercial(self) -> bool:
         """Whether the licence, or the one it descends from, forbids commercial use."""
         return "-NC" in self.licence.upper() or self.licence in _RESEARCH_ONLY

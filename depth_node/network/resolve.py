@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,8 +11,8 @@ from pathlib import Path
 
 from depth_node.files import sha256_of
 from depth_node.network.errors import ModelError
-from depth_node.network.registry import find_entry
-from depth_node.network.store import exported_sizes, graph_path, variant_path
+from depth_node.network.registry import Entry, find_entry
+from depth_node.network.store import GIVEN, exported_sizes, graph_path, variant_path
 from depth_node.parameters import ModelSettings
 from depth_node.resources import model_path
 
@@ -67,11 +68,24 @@ def resolve_model(settings: ModelSettings, log: Callable[[str], None]) -> ModelF
         name = STUDENT
     if name == STUDENT:
         return ModelFiles(STUDENT, precisions_of(model_path(f"{STUDENT}.onnx")))
-    entry = find_entry(name)
-    exported = _exported(entry.name, settings.size)
-    if exported is None:
-        raise ModelError(f"the network {name} {_not_exported(name, settings.size)}")
-    return ModelFiles(name, precisions_of(exported))
+    return ModelFiles(name, precisions_of(find_graph(find_entry(name), settings.size)))
+
+
+def find_graph(entry: Entry, wanted: str) -> Path:
+    """The fp32 graph of a network of the registry.
+
+    Args:
+        entry: the network.
+        wanted: its size, as the parameter `model.size` names it.
+
+    Raises:
+        ModelError: it is not here at that size; the message has the command that brings it.
+    """
+    graph = _exported(entry.name, wanted)
+    if graph is None:
+        why = _not_added(entry, wanted) if entry.only_graph else _not_exported(entry.name, wanted)
+        raise ModelError(f"the network {entry.name} {why}")
+    return graph
 
 
 def _exported(name: str, wanted: str) -> Path | None:
@@ -83,10 +97,23 @@ def _exported(name: str, wanted: str) -> Path | None:
 
 def _not_exported(name: str, wanted: str) -> str:
     """What is missing, and the command that makes it."""
+    command = shlex.join(["depth-node", "models", "export", name, *_size_option(wanted)])
+    return f"has not been exported here{_at(name, wanted)}; run: {command}"
+
+
+def _not_added(entry: Entry, wanted: str) -> str:
+    """What is missing of a network that is only an ONNX file, and how it comes back."""
+    what = f"is known as an ONNX file only, and it is not here{_at(entry.name, wanted)}"
+    if GIVEN in exported_sizes(entry.name):
+        return f"{what}; its own front decides its size: give none"
+    size = [] if wanted == GIVEN else _size_option(wanted)
+    command = shlex.join(["depth-node", "models", "add", entry.name, entry.file, *size])
+    return f"{what}; run: {command}"
+
+
+def _at(name: str, wanted: str) -> str:
     sizes = exported_sizes(name)
-    at = f" at {wanted} (only at {', '.join(sizes)})" if sizes else ""
-    command = " ".join(["depth-node models export", name, *_size_option(wanted)])
-    return f"has not been exported here{at}; run: {command}"
+    return f" at {wanted} (only at {', '.join(sizes)})" if sizes else ""
 
 
 def _size_option(wanted: str) -> list[str]:

@@ -10,6 +10,9 @@ from pathlib import Path
 from depth_node.files import cache_directory, sha256_of
 from depth_node.network.errors import ModelError
 
+GIVEN = "given"
+"""What stands for the size of an ONNX file that was added with a front of its own."""
+
 
 def user_registry() -> Path:
     """The yaml file of the networks that the user has added."""
@@ -42,6 +45,21 @@ def replace_graph(fp32: Path, content: bytes) -> list[Path]:
     for variant in stale:
         variant.unlink(missing_ok=True)
     return stale
+
+
+def delete_graphs(name: str) -> list[Path]:
+    """Delete all graphs of a network, and return those that there were.
+
+    Raises:
+        ModelError: one cannot be deleted.
+    """
+    graphs = sorted((cache_directory() / "models" / name).glob("*.onnx"))
+    try:
+        for graph in graphs:
+            graph.unlink(missing_ok=True)
+    except OSError as error:
+        raise ModelError(f"cannot delete an old graph of {name}: {error}; delete it") from error
+    return graphs
 
 
 def exported_sizes(name: str) -> list[str]:

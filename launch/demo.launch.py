@@ -2,8 +2,8 @@
 
     ros2 launch depth_node demo.launch.py
 
-Needs rviz2 (or rviz:=false) and the ray caster of the world: pip install embreex. Takes every
-argument of depth.launch.py as well.
+Needs the ray caster of the world: pip install embreex (for x86-64). Starts rviz2 where it is
+installed. Takes every argument of depth.launch.py as well.
 """
 
 from pathlib import Path
@@ -50,7 +50,9 @@ def generate_launch_description():
                 description="Parameters of the node: metres from the world's LiDAR.",
             ),
             DeclareLaunchArgument(
-                "rviz", default_value="true", description="Start rviz2 with the demo."
+                "rviz",
+                default_value="true",
+                description="Start rviz2 with the demo, where it is installed.",
             ),
             node,
             world,

@@ -1,18 +1,28 @@
 """The depth node beside a camera driver.
 
     ros2 launch depth_node depth.launch.py image:=/camera/image_raw
+    ros2 launch depth_node depth.launch.py image:=/camera/image_raw lidar:=/velodyne_points
     ros2 launch depth_node depth.launch.py cameras:="front rear" image:=image_raw
 
-Other sources than a topic are set by parameters (`params_file`); `ros2 launch depth_node
-depth.launch.py --show-args` lists the arguments.
+Other cameras than a topic, and other sources of metric scale than a LiDAR, are set by parameters
+(`params_file`); `ros2 launch depth_node depth.launch.py --show-args` lists the arguments.
 """
 
 import os
 from pathlib import Path
 
-from ament_index_python.packages import get_package_share_directory
+from ament_index_python.packages import (
+    PackageNotFoundError,
+    get_package_prefix,
+    get_package_share_directory,
+)
 from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
+from launch.actions import (
+    DeclareLaunchArgument,
+    LogInfo,
+    OpaqueFunction,
+    SetEnvironmentVariable,
+)
 from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
@@ -25,6 +35,7 @@ OVERRIDES = {
     "precision": "model.precision",
     "device": "camera.device",
     "calibration": "camera.calibration",
+    "lidar": "lidar.topic",
 }
 """Launch arguments that set one parameter each; empty leaves it to the params_file."""
 SHOWN = ("image_rect", "points", "depth/preview")
@@ -63,6 +74,8 @@ def depth_node(context):
         if value.perform(context):
             # As a string, even where it looks like a number (webcam 0).
             overrides[parameter] = ParameterValue(value, value_type=str)
+    if "lidar.topic" in overrides:
+        overrides["lidar.enabled"] = True
     cameras = several_cameras(context)
     if cameras:  # a name or namespace given here would be that of every node of the process
         names = {"arguments": ["--cameras", *cameras]}
@@ -80,23 +93,38 @@ def depth_node(context):
         ros_arguments=["--log-level", LaunchConfiguration("log_level")],
         output="screen",
     )
-    rviz = Node(
-        package="rviz2",
-        executable="rviz2",
-        namespace=cameras[0] if cameras else LaunchConfiguration("namespace"),
-        arguments=[
-            "-d",
-            LaunchConfiguration("rviz_config"),
-            "-f",
-            LaunchConfiguration("fixed_frame"),
-        ],
-        parameters=[{"use_sim_time": LaunchConfiguration("use_sim_time")}],
-        # The rviz file holds absolute names; relative ones follow the namespace.
-        remappings=[(f"/{topic}", topic) for topic in SHOWN],
-        condition=IfCondition(LaunchConfiguration("rviz")),
-        output="screen",
-    )
-    return [node, rviz]
+    return [node, *rviz(context, cameras[0] if cameras else LaunchConfiguration("namespace"))]
+
+
+def rviz(context, namespace):
+    """What starts rviz2 where it is wanted.
+
+    A robot seldom has it: it is looked for first, because a Node without its package ends the
+    whole launch, the depth node with it.
+    """
+    if not IfCondition(LaunchConfiguration("rviz")).evaluate(context):
+        return []
+    try:
+        get_package_prefix("rviz2")
+    except PackageNotFoundError:
+        return [LogInfo(msg="rviz2 is not installed here: the node starts without it")]
+    return [
+        Node(
+            package="rviz2",
+            executable="rviz2",
+            namespace=namespace,
+            arguments=[
+                "-d",
+                LaunchConfiguration("rviz_config"),
+                "-f",
+                LaunchConfiguration("fixed_frame"),
+            ],
+            parameters=[{"use_sim_time": LaunchConfiguration("use_sim_time")}],
+            # The rviz file holds absolute names; relative ones follow the namespace.
+            remappings=[(f"/{topic}", topic) for topic in SHOWN],
+            output="screen",
+        )
+    ]
 
 
 def generate_launch_description():
@@ -145,6 +173,12 @@ def generate_launch_description():
             description="Calibration yaml of the camera; empty: as params_file says.",
         ),
         DeclareLaunchArgument(
+            "lidar",
+            default_value="",
+            description="Take metric scale from the LiDAR on this PointCloud2 topic, which TF "
+            "connects with the camera; empty: as params_file says.",
+        ),
+        DeclareLaunchArgument(
             "use_sim_time", default_value="false", description="Take time from /clock."
         ),
         DeclareLaunchArgument(
@@ -153,7 +187,8 @@ def generate_launch_description():
         DeclareLaunchArgument(
             "rviz",
             default_value="false",
-            description="Start rviz2 as well; of several cameras it shows the first.",
+            description="Start rviz2 as well, where it is installed; of several cameras it shows "
+            "the first.",
         ),
         DeclareLaunchArgument(
             "rviz_config",

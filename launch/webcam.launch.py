@@ -1,8 +1,10 @@
 """A USB webcam as a depth sensor: the node opens the camera itself.
 
-ros2 launch depth_node webcam.launch.py device:=0 rviz:=true
+    ros2 launch depth_node webcam.launch.py device:=0
+    ros2 launch depth_node webcam.launch.py device:=0 calibration:=/path/to/camera.yaml
 
-Takes every argument of depth.launch.py as well.
+Without a calibration the field of view is assumed (webcam.yaml). There are metres only with a
+source of metric scale. Takes every argument of depth.launch.py as well.
 """
 
 from pathlib import Path

@@ -28,7 +28,10 @@ def need(condition: object, complaint: str) -> None:
 class CudaRuntime(types.ModuleType):
     """`cuda.bindings.runtime`: host memory is real, device memory has addresses of its own."""
 
-    cudaError_t = enum.IntEnum("cudaError_t", {"cudaSuccess": 0, "cudaErrorMemoryAllocation": 2})
+    cudaError_t = enum.IntEnum(
+        "cudaError_t",
+        {"cudaSuccess": 0, "cudaErrorMemoryAllocation": 2, "cudaErrorInsufficientDriver": 35},
+    )
     cudaMemcpyKind = enum.IntEnum(
         "cudaMemcpyKind", {"cudaMemcpyHostToDevice": 1, "cudaMemcpyDeviceToHost": 2}
     )
@@ -47,12 +50,16 @@ class CudaRuntime(types.ModuleType):
         self.executed = 0
         self.launched = 0
         self.count = 1
+        self.driver = 12080
+        self.runtime = 12080
 
     def _new(self) -> int:
         self.next_address += 1 << 32
         return self.next_address
 
     def cudaGetDeviceCount(self):
+        if self.driver // 1000 < self.runtime // 1000:
+            return self.cudaError_t(35), None
         return self.cudaError_t(0), self.count
 
     def cudaGetDeviceProperties(self, device):
@@ -61,7 +68,10 @@ class CudaRuntime(types.ModuleType):
         return self.cudaError_t(0), properties
 
     def cudaDriverGetVersion(self):
-        return self.cudaError_t(0), 12080
+        return self.cudaError_t(0), self.driver
+
+    def cudaRuntimeGetVersion(self):
+        return self.cudaError_t(0), self.runtime
 
     def cudaMemGetInfo(self):
         return self.cudaError_t(0), 8 << 30, 16 << 30

@@ -21,7 +21,7 @@ DEFAULTS = CameraSettings(source="webcam")
 class Bench:
     """A live camera on captures that the test controls."""
 
-    def __init__(self, outcomes: list[FakeCapture | CameraError], **settings: object) -> None:
+    def __init__(self, outcomes: list[FakeCapture | Exception], **settings: object) -> None:
         self.clock = GatedClock()
         self.outcomes = iter(outcomes)
         self.camera = LiveCamera(
@@ -30,7 +30,7 @@ class Bench:
 
     def connect(self) -> Connection:
         outcome = next(self.outcomes)
-        if isinstance(outcome, CameraError):
+        if isinstance(outcome, Exception):
             raise outcome
         return Connection(outcome, "fake camera")
 
@@ -130,14 +130,25 @@ def test_a_stalled_camera_is_an_error() -> None:
     camera.close()
 
 
-def test_an_opencv_error_is_a_loss() -> None:
+@pytest.mark.parametrize("error", [cv2.error("ioctl failed"), MemoryError("ioctl failed")])
+def test_whatever_a_driver_raises_is_a_loss(error: Exception) -> None:
     class Broken(FakeCapture):
         def grab(self) -> bool:
-            raise cv2.error("ioctl failed")
+            raise error
 
-    bench = Bench([Broken()])
-    with pytest.raises(CameraError, match="ioctl failed"):
+    broken, sound = Broken(), FakeCapture()
+    bench = Bench([broken, PermissionError("video0"), sound])
+    name = type(error).__name__
+    with pytest.raises(CameraError, match=f"{name}: ioctl failed; next attempt in 0.5 s"):
         bench.camera.read()
+    assert broken.released.is_set()
+    bench.end_back_off()
+    with pytest.raises(CameraError, match="PermissionError: video0; next attempt in 1 s"):
+        bench.camera.read()
+    bench.end_back_off()
+    sound.images.put(picture(3))
+    assert bench.camera.read().image[0, 0, 0] == 3
+    sound.images.put(False)
     bench.camera.close()
 
 

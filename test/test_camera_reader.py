@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable
 
+import cv2
 import numpy as np
 import pytest
 
@@ -84,13 +86,51 @@ def test_an_end_that_nobody_asked_for_is_a_warning(monkeypatch: pytest.MonkeyPat
     camera.next.put(CameraError("unplugged"))
     camera.wait_until_read(2)
     (problem,) = bench.health.problems()
-    assert (problem.level, problem.text) == (Level.ERROR, "unplugged")
+    assert problem.level is Level.ERROR
+    assert problem.text.startswith("unplugged; check its cable")
     camera.next.put(EndOfStream("the video has ended"))
     assert bench.reader._thread is not None
     bench.reader._thread.join(TIMEOUT_S)
     bench.reader.stop()
     (problem,) = bench.health.problems()
-    assert (problem.level, problem.text) == (Level.WARN, "the video has ended")
+    assert problem.level is Level.WARN
+    assert problem.text.startswith("the video has ended; ")
+    assert "camera.loop" in problem.text
+
+
+def test_what_no_camera_should_raise_is_reported_and_the_camera_read_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(camera_reader, "_PAUSE_S", 0.01, raising=False)
+    camera = Camera()
+    bench = Bench(monkeypatch, camera)
+    bench.reader.start(bench.submit)
+    camera.next.put(cv2.error("Insufficient memory"))
+    camera.wait_until_read(2)
+    (problem,) = bench.health.problems()
+    assert problem.level == Level.ERROR
+    assert "does not know, error: Insufficient memory; free memory" in problem.text
+    camera.next.put(1)
+    assert bench.stamps.get(timeout=TIMEOUT_S) == 1
+    assert bench.health.problems() == []
+    bench.reader.stop()
+
+
+def test_a_stop_ends_the_pause_after_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(camera_reader, "_PAUSE_S", 60.0, raising=False)
+    camera = Camera()
+    bench = Bench(monkeypatch, camera)
+    bench.reader.start(bench.submit)
+    camera.next.put(MemoryError())
+    deadline = time.monotonic() + TIMEOUT_S
+    while not bench.health.problems() and time.monotonic() < deadline:
+        time.sleep(0.001)
+    thread = bench.reader._thread
+    assert thread is not None
+    assert thread.is_alive()
+    bench.reader.stop()
+    thread.join(TIMEOUT_S)
+    assert not thread.is_alive()
 
 
 @pytest.mark.parametrize("late", [7, CameraError("lost"), EndOfStream("closed")])

@@ -12,6 +12,8 @@ pytest.importorskip("sensor_msgs.msg", reason="the message packages are not inst
 from sensor_msgs.msg import CameraInfo, RegionOfInterest
 from std_msgs.msg import Header
 
+from depth_node.health import Health, Level, apart
+from depth_node.ros.calibration import CameraInfoCache
 from depth_node.ros.camera_info import (
     CalibrationError,
     camera_from_info,
@@ -261,3 +263,31 @@ def test_frames_that_are_not_optical_are_named(name):
 )
 def test_frames_that_may_be_optical_pass(name):
     assert optical_frame_warning(name) is None
+
+
+@pytest.mark.parametrize(
+    ("made", "level", "seen", "cure"),
+    [
+        (None, Level.ERROR, "no CameraInfo on /info", "start the driver's calibration"),
+        (info(), Level.WARN, "in frame 'eye' but its CameraInfo in 'other'", "check that both"),
+        (info(width=0), Level.ERROR, "/info: CameraInfo", "until then only relative depth"),
+        (info(width=64), Level.ERROR, "the image is 640x480", "publish the two at the same size"),
+        (info(d=300 * [0.0]), Level.ERROR, "300 distortion coefficients", "correct the driver"),
+    ],
+)
+def test_what_is_wrong_with_a_calibration_is_logged_once_with_a_cure(
+    made, level, seen, cure, caplog
+):
+    health = Health()
+    cache = CameraInfoCache("/info", health)
+    if made is not None:
+        made.header.frame_id = "other"
+        cache.add(made)
+    for _ in range(3):
+        cache.camera_for(Header(frame_id="eye"), 640, 480)
+    (problem,) = health.problems()
+    assert problem.level is level
+    texts = apart(problem.text, "")
+    assert seen in texts[0]
+    assert cure in texts[1]
+    assert [record.getMessage() for record in caplog.records] == [problem.text]

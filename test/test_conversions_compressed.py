@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from array import array
@@ -18,6 +19,7 @@ pytest.importorskip("sensor_msgs.msg", reason="the message packages are not inst
 from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import Header
 
+from depth_node.health import apart
 from depth_node.ros.compressed_depth import decode_compressed_depth, encode_compressed_depth
 from depth_node.ros.compressed_image import decode_compressed
 from depth_node.ros.wire import ConversionError
@@ -162,8 +164,11 @@ def test_absurd_claims_are_refused_before_decoding(forge, monkeypatch):
     ],
 )
 def test_what_is_no_whole_image_is_refused(data, label, words):
-    with pytest.raises(ConversionError, match=words):
+    with pytest.raises(ConversionError, match=words) as caught:
         decode_compressed(compressed(data, label))
+    seen, cure = apart(str(caught.value), "")
+    assert re.search(words, seen), "what was seen is not split up"
+    assert re.match("(check|publish|subscribe) ", cure), "the doctor has something to do"
 
 
 @st.composite

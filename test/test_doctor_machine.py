@@ -85,6 +85,17 @@ def test_a_gpu_engine_without_a_gpu_does_not_count() -> None:
     assert "cannot run: there is no NVIDIA driver" in findings[0].seen
 
 
+def test_a_gpu_engine_that_nothing_can_test_is_an_error() -> None:
+    missing = Probe(missing="it is not installed")
+    engines = {"tensorrt": Probe("tensorrt 10.3"), "openvino": missing, "onnxruntime": missing}
+    findings = judge_engines(engines, Probe("NVIDIA Orin"))
+    (problem,) = [finding for finding in findings if finding.level == Level.ERROR]
+    assert "self-test's reference" in problem.seen
+    assert problem.cure == "pip install onnxruntime"
+    findings = judge_engines({**engines, "openvino": Probe("openvino 2026")}, Probe("NVIDIA Orin"))
+    assert not [finding for finding in findings if finding.level == Level.ERROR]
+
+
 def test_a_runtime_that_crashes_on_import_takes_only_its_probe_along(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,15 +20,20 @@ pytest.importorskip("onnxruntime")
 pytest.importorskip("openvino")
 from onnx_stubs import save_stub
 
+LARGE_BYTES = 1 << 30
+"""Of a graph so large that two shapes are kept."""
+
 
 class Shapes:
     """An engine's shapes, and what was done for them."""
 
-    def __init__(self) -> None:
+    def __init__(self, graph_bytes: int = LARGE_BYTES) -> None:
         self.opened: list[int] = []
         self.freed: list[str] = []
         self.tested: list[int] = []
-        self.kept: ByShape[int, str] = ByShape(self.open, self.freed.append)
+        self.kept: ByShape[int, str] = ByShape(
+            "the engine", graph_bytes, self.open, self.freed.append
+        )
 
     def open(self, shape: int) -> str:
         self.opened.append(shape)
@@ -54,6 +59,42 @@ def test_a_shape_is_opened_and_tested_once_while_it_is_kept():
     assert shapes.tested == [1, 2, 3, 1]
     shapes.kept.clear()
     assert len(shapes.freed) == len(shapes.opened)
+
+
+def test_the_shape_that_was_used_longest_ago_is_dropped():
+    shapes = Shapes()
+    for shape in (1, 2, 1, 3):  # as a camera of shape 1, and frames of others now and then
+        shapes.get(shape)
+    assert shapes.freed == ["for 2"]
+    shapes.get(1)
+    assert shapes.opened == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("graph_bytes", "kept"),
+    [(0, 8), (100_000_000, 8), (195_000_000, 4), (390_000_000, 2), (1_300_000_000, 2)],
+)
+def test_as_many_shapes_are_kept_as_fit_into_memory(graph_bytes, kept):
+    shapes = Shapes(graph_bytes)
+    for _ in range(2):
+        for shape in range(kept):
+            shapes.get(shape)
+    assert shapes.opened == list(range(kept))
+    shapes.get(kept)
+    assert shapes.freed == ["for 0"]
+
+
+def test_the_log_says_once_that_a_shape_is_opened_again(caplog):
+    shapes = Shapes()
+    for shape in (1, 2, 3):
+        shapes.get(shape)
+    assert not caplog.records
+    for shape in (1, 2, 3):  # each drops the one that comes next
+        shapes.get(shape)
+    (record,) = caplog.records
+    assert "the engine opens its network again" in record.message
+    assert "it keeps 2 shapes" in record.message
+    assert "set model.size" in record.message
 
 
 def test_a_shape_that_is_refused_stays_refused_without_a_further_try():
@@ -91,13 +132,33 @@ def lines() -> list[str]:
     return []
 
 
-def load(network: Path, lines: list[str]):
-    settings = ModelSettings(name=str(network), engine="openvino", precision="fp32", threads=1)
+def load(network: Path, lines: list[str], engine: str = "openvino"):
+    settings = ModelSettings(name=str(network), engine=engine, precision="fp32", threads=1)
     return load_engine(settings, lines.append)
 
 
 def picture(height: int, width: int) -> np.ndarray:
     return np.random.default_rng(height).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_cameras_of_three_shapes_take_turns_without_opening_again(
+    network, lines, monkeypatch, engine
+):
+    loaded = load(network, lines, engine)
+    opened: list[tuple[ByShape, tuple[int, ...]]] = []  # the engine's own, and its reference's
+    load_shape = ByShape.load
+    monkeypatch.setattr(
+        ByShape,
+        "load",
+        lambda self, shape: opened.append((self, shape[:2])) or load_shape(self, shape),
+    )
+    for _ in range(3):
+        for size in [(480, 640), (360, 640), (512, 640)]:
+            loaded.infer(picture(*size))
+    assert {shape for _, shape in opened} == {(180, 320), (256, 320)}  # the first is open already
+    assert len(opened) == len(set(opened))
+    loaded.close()
 
 
 def test_a_further_size_of_image_is_tested_once_for_all_starts(network, lines, monkeypatch):

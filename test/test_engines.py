@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from depth_node.engines import cpu
+from depth_node.engines import cpu, ort_cuda
 from depth_node.engines.base import EngineError
 from depth_node.engines.cache import EngineCache
 from depth_node.engines.openvino import OpenVino
 from depth_node.engines.ort import OnnxRuntimeCpu
 from depth_node.engines.ort_cuda import OnnxRuntimeCuda
 from depth_node.engines.result import as_disparity
-from depth_node.engines.select import load_engine
+from depth_node.engines.select import Candidate, Loader, load_engine
 from depth_node.network.graph import read_graph
 from depth_node.parameters import ModelSettings
 from depth_node.resources import share_directory
@@ -159,6 +159,51 @@ def test_a_named_engine_that_is_not_here_fails_with_the_reason(tmp_path):
         load(save_stub(tmp_path / "net.onnx"), "tensorrt")
 
 
+def break_tensorrt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let TensorRT fail as it does on a driver that is too old for it."""
+    right = Loader.open
+
+    def broken_open(self: Loader, candidate: Candidate):
+        if candidate.engine == "tensorrt":
+            raise TypeError("pybind11::init(): factory function returned nullptr")
+        return right(self, candidate)
+
+    monkeypatch.setattr(Loader, "open", broken_open)
+
+
+def test_auto_passes_over_an_engine_that_fails_in_an_unforeseen_way(tmp_path, monkeypatch):
+    break_tensorrt(monkeypatch)
+    lines: list[str] = []
+    loaded = load(save_stub(tmp_path / "net.onnx"), "auto", "auto", lines)
+    assert loaded.name in ENGINES
+    assert lines[0] == (
+        "engine tensorrt fp16: not taken: "
+        "TypeError: pybind11::init(): factory function returned nullptr"
+    )
+
+
+def test_a_named_engine_that_fails_in_an_unforeseen_way_says_how(tmp_path, monkeypatch):
+    break_tensorrt(monkeypatch)
+    with pytest.raises(EngineError, match="can run net: tensorrt fp32: TypeError: pybind11"):
+        load(save_stub(tmp_path / "net.onnx"), "tensorrt")
+
+
+def test_an_engine_whose_self_test_ends_in_an_unforeseen_way_is_closed(tmp_path, monkeypatch):
+    closed: list[OpenVino] = []
+
+    def infer(self: OpenVino, image: np.ndarray):
+        raise MemoryError
+
+    def close(self: OpenVino):
+        closed.append(self)
+
+    monkeypatch.setattr(OpenVino, "infer", infer)
+    monkeypatch.setattr(OpenVino, "close", close)
+    loaded = load(save_stub(tmp_path / "net.onnx"), "auto")
+    assert loaded.name == "onnxruntime"
+    assert closed
+
+
 def test_a_precision_without_a_graph_names_the_command_that_makes_one(tmp_path):
     with pytest.raises(EngineError, match="depth-node models export net --precision int8"):
         load(save_stub(tmp_path / "net.onnx"), "onnxruntime", "int8")
@@ -230,6 +275,53 @@ def test_bound_buffers_are_used_again_and_follow_the_images_size(tmp_path, image
     loaded.close()
     with pytest.raises(EngineError, match="closed"):
         loaded.infer(image)
+
+
+class Driver:
+    """libcuda.so.1 of a computer with two GPUs, of which CUDA sees the second alone."""
+
+    def cuInit(self, flags):  # noqa: N802 - the names are CUDA's
+        return 0 if flags == 0 else 1
+
+    def cuDriverGetVersion(self, version):  # noqa: N802
+        version._obj.value = 12080
+        return 0
+
+    def cuDeviceGet(self, device, ordinal):  # noqa: N802
+        device._obj.value = 1
+        return 0 if ordinal == 0 else 101  # CUDA_ERROR_INVALID_DEVICE
+
+    def cuDeviceGetName(self, name, size, device):  # noqa: N802
+        assert (size, device.value) == (256, 1)
+        name.value = b"Second GPU"
+        return 0
+
+    def cuDeviceGetAttribute(self, value, attribute, device):  # noqa: N802
+        assert device.value == 1
+        value._obj.value = {75: 8, 76: 7}[attribute]
+        return 0
+
+
+def test_the_gpu_is_the_one_that_cuda_runs_on(tmp_path, monkeypatch):
+    tool = tmp_path / "nvidia-smi"  # which lists all GPUs, in its own order
+    tool.write_text("#!/bin/sh\necho First GPU, 9.0, 570.86.15\necho Second GPU, 8.7, 570.86.15\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    monkeypatch.setattr(ort_cuda, "_KERNEL_MODULE", tmp_path / "version", raising=False)
+    monkeypatch.setattr("ctypes.CDLL", lambda name: {"libcuda.so.1": Driver()}[name])
+    assert ort_cuda._gpu() == ("Second GPU (compute 8.7)", "CUDA 12080")
+    (tmp_path / "version").write_text("570.86.15\n")
+    assert ort_cuda._gpu()[1] == "CUDA 12080, module 570.86.15"
+
+
+def test_a_driver_that_fails_leaves_the_gpu_without_a_name(monkeypatch):
+    class Failing(Driver):
+        def cuInit(self, flags):  # noqa: N802
+            return 100  # CUDA_ERROR_NO_DEVICE
+
+    monkeypatch.setattr("ctypes.CDLL", lambda _: Failing())
+    assert ort_cuda._gpu() == ("CUDA device 0", "unknown")
 
 
 def test_the_shipped_student_runs_in_every_cpu_engine(image):

@@ -130,13 +130,21 @@ def test_depth_is_read_in_metres_and_saturation_is_unknown(frames: Path) -> None
     assert (truth[2:] == 2.5).all()
 
 
+def test_depth_in_floats_is_read_as_the_complaint_says(frames: Path) -> None:
+    stored = np.full((240, 320), 2.5, np.float32)
+    stored[0] = 0.0
+    cv2.imwrite(str(frames / "0.tiff"), stored)
+    found = Recording.find(str(frames / "0.color.png"), str(frames / "0.tiff"), 1)
+    np.testing.assert_array_equal(next(iter(found)).truth, stored)
+
+
 @pytest.mark.parametrize(
     ("stored", "complaint"),
     [
         (np.zeros((240, 320), np.uint8), "one channel of 16 bits"),
         (np.zeros((240, 320, 3), np.uint16), "one channel of 16 bits"),
         (np.ones((240, 240), np.uint16), "cannot be one view"),
-        (None, "cannot be read as a depth image"),
+        (None, "cannot be read as a depth image; convert it to PNG of 16 bits or to TIFF"),
     ],
 )
 def test_files_that_are_no_truth_for_the_image_are_refused(

@@ -32,6 +32,13 @@ def scored(name: str, noise: float, steps: bool = True) -> ScoredFrame:
     return score_frame(frame, Disparity(spoiled.astype(np.float32)), PROTOCOL)
 
 
+@pytest.mark.parametrize("align", ["depth", "none"])
+def test_an_image_row_that_is_aligned_otherwise_is_said_so(align):
+    protocol = DepthProtocol(0.1, 10.0, align=align)
+    summary = DepthSummary("net", "onnxruntime", "fp32", protocol, ())
+    assert "(image row: in disparity)" in summary.sentence()
+
+
 class Page(HTMLParser):
     """The text, the pictures and every other reference of a page."""
 

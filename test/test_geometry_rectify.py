@@ -179,6 +179,42 @@ def test_pixels_that_the_camera_never_saw_are_known():
         assert rectifier.unseen is None
 
 
+FOLDING = {
+    "plumb_bob": ([-0.33, 0.14, 0, 0, -0.03], 1.47),  # grows, falls, and falls through the centre
+    "equidistant": ([-0.35, 0, 0, 0], np.tan(np.sqrt(1 / 1.05))),
+}
+"""D, and the undistorted radius at which the distorted one stops growing."""
+
+
+@pytest.mark.parametrize("model", FOLDING)
+@pytest.mark.parametrize("roll_deg", [0, 180])
+@pytest.mark.parametrize("column", [158.0, -40.0])  # of the optical axis
+def test_what_the_lens_folds_back_was_not_seen(model, roll_deg, column):
+    D, radius = FOLDING[model]
+    cam = camera(model, D, rotation(0, roll_deg), zoom=0.25)
+    cam.P[0, 2] = column
+    rectifier = Rectifier()
+    image = rectifier.rectify(frame_of(np.full((HEIGHT, WIDTH, 3), 255, np.uint8), cam)).image
+    np.testing.assert_array_equal(image[..., 0], 255 - rectifier.unseen)
+    x, y = np.meshgrid(np.arange(WIDTH), np.arange(HEIGHT))
+    r = np.hypot(x - column, y - cam.P[1, 2]) / cam.P[0, 0]
+    folded, inside = r > radius + 0.03, r < radius - 0.03
+    library = cv2.fisheye if model == "equidistant" else cv2
+    maps = library.initUndistortRectifyMap(
+        cam.K, np.array(D), cam.R, cam.P[:, :3], (WIDTH, HEIGHT), cv2.CV_16SC2
+    )
+    ghosts = cv2.remap(np.full((HEIGHT, WIDTH), 255, np.uint8), *maps, cv2.INTER_LINEAR)
+    assert ghosts[folded].any()
+    assert (rectifier.unseen[folded] == 255).all()
+    np.testing.assert_array_equal(rectifier.unseen[inside], 255 - ghosts[inside])
+
+
+def test_a_distorted_image_of_one_line_is_rectified():
+    cam = replace(camera("plumb_bob", MODELS["plumb_bob"][1]), height=1)
+    image = np.full((1, WIDTH, 3), 9, np.uint8)
+    assert Rectifier().rectify(frame_of(image, cam)).image.shape == image.shape
+
+
 @pytest.mark.parametrize(
     ("model", "D", "message"),
     [

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -11,14 +12,17 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import yaml
+from launch_fake import Context, install
 from scipy.spatial.transform import Rotation
 from test_parameters import flatten
 
+from depth_node.domain import private_domain
 from depth_node.parameters import Settings
 from depth_node.world.drive import Mounts
 
 LAUNCH_FILES = ("depth.launch.py", "webcam.launch.py", "demo.launch.py")
 PRESETS = ("demo.yaml", "webcam.yaml", "nav2_voxel.yaml", "stvl.yaml", "rtabmap.yaml")
+CONSUMERS = ("nav2_voxel.yaml", "stvl.yaml", "rtabmap.yaml")
 OUTPUTS = {
     "depth/image_rect",
     "depth/camera_info",
@@ -92,6 +96,84 @@ def test_arguments_that_set_a_parameter_name_one_that_exists(repo_root: Path) ->
     assert set(overrides.values()) <= Settings().values().keys()
 
 
+Started = Callable[..., list[Any]]
+
+
+@pytest.fixture
+def started(repo_root: Path, monkeypatch: pytest.MonkeyPatch) -> Started:
+    """What depth.launch.py starts with these arguments, with these packages installed."""
+
+    def start(*packages: str, **arguments: str) -> list[Any]:
+        install(monkeypatch, {"depth_node", *packages}, repo_root)
+        path = repo_root / "launch/depth.launch.py"
+        module: dict[str, Any] = {"__name__": "depth_launch"}
+        exec(compile(path.read_text(), str(path), "exec"), module)  # noqa: S102 - our own file
+        description = module["generate_launch_description"]()
+        return list(Context(description, arguments).started())
+
+    return start
+
+
+def given(action: Any) -> tuple[Any, dict[str, Any]]:
+    """The params_file and the parameters that follow it of a node that a launch file starts."""
+    params_file, overrides = action.parameters
+    return params_file, overrides
+
+
+def test_a_lidar_is_one_argument_that_replaces_what_any_params_file_says(started: Started) -> None:
+    [node] = started(params_file="mine.yaml", lidar="/velodyne_points")
+    assert node.package == "depth_node"
+    params_file, overrides = given(node)
+    assert params_file == "mine.yaml"  # what follows it replaces what it says
+    assert overrides["lidar.enabled"] is True
+    assert overrides["lidar.topic"] == "/velodyne_points"
+    settings = Settings().with_values({n: v for n, v in overrides.items() if n != "use_sim_time"})
+    assert settings.lidar.enabled
+    [node] = started(cameras="front rear", image="image_raw", lidar="/velodyne_points")
+    assert given(node)[1]["lidar.enabled"] is True
+
+
+def test_without_the_argument_the_params_file_decides_about_the_lidar(started: Started) -> None:
+    [node] = started()
+    assert not [name for name in given(node)[1] if name.startswith("lidar.")]
+
+
+@pytest.mark.ros
+@pytest.mark.parametrize("name", [*PRESETS, "depth_node.yaml"])
+@pytest.mark.parametrize("whose", ["/depth_node", "/**"])  # one camera, several: launch_ros' keys
+def test_what_follows_a_preset_replaces_what_it_says(
+    repo_root: Path, tmp_path: Path, name: str, whose: str
+) -> None:
+    rclpy = pytest.importorskip("rclpy")
+    overrides = {"lidar.enabled": True, "lidar.topic": "/mine"}
+    later = tmp_path / "later.yaml"
+    later.write_text(yaml.safe_dump({whose: {"ros__parameters": overrides}}))
+    files = [str(repo_root / "config" / name), str(later)]
+    words = [word for file in files for word in ("--params-file", file)]
+    context = rclpy.Context()
+    with private_domain() as domain:
+        rclpy.init(context=context, args=["--ros-args", *words], domain_id=domain)
+        try:
+            node = rclpy.create_node("depth_node", context=context)
+            found = {key: value.value for key, value in node._parameter_overrides.items()}
+            node.destroy_node()
+        finally:
+            context.try_shutdown()
+    assert overrides.items() <= found.items()
+    assert len(found) > len(overrides), "the preset is not heard"
+
+
+def test_rviz_starts_where_it_is_wanted_and_installed(started: Started) -> None:
+    assert [action.package for action in started("rviz2", rviz="true")] == ["depth_node", "rviz2"]
+    assert [action.package for action in started("rviz2", rviz="false")] == ["depth_node"]
+
+
+def test_a_robot_without_rviz_starts_the_node_and_says_what_is_missing(started: Started) -> None:
+    node, told = started(rviz="true")
+    assert node.package == "depth_node"
+    assert "rviz2 is not installed" in told.msg
+
+
 def test_files_that_launch_files_name_exist(launch_tree: ast.Module, repo_root: Path) -> None:
     suffixes = (".yaml", ".rviz", ".xml", ".launch.py")
     named = {
@@ -142,6 +224,20 @@ def test_fastdds_profile_gives_every_participant_a_segment_for_full_clouds(
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_hold_values_that_the_node_accepts(repo_root: Path, name: str) -> None:
     node_settings(repo_root, name)
+
+
+@pytest.mark.parametrize("name", CONSUMERS)
+def test_presets_for_consumers_name_sources_of_metres_that_the_node_accepts(
+    repo_root: Path, name: str
+) -> None:
+    text = (repo_root / "config" / name).read_text()
+    assert "lidar:=/" in text.partition("/**/depth_node:")[0]
+    suggested = re.findall(r"^    # +((?:lidar|ground): \{.*\})$", text, re.MULTILINE)
+    assert {line.partition(":")[0] for line in suggested} == {"lidar", "ground"}
+    for line in suggested:
+        tree = yaml.safe_load(line)
+        [group] = tree
+        assert getattr(Settings().with_values(flatten(tree)), group).enabled
 
 
 def test_webcam_preset_opens_a_webcam(repo_root: Path) -> None:

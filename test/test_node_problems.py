@@ -100,10 +100,12 @@ def test_problems_of_a_camera_end_with_it(graph: Graph, tmp_path: Path) -> None:
     pictures.mkdir()
     cv2.imwrite(str(pictures / "1.png"), cv2.cvtColor(scene(), cv2.COLOR_RGB2BGR))
     calibration.write_text(CALIBRATION)
-    start_node(graph)
+    node = start_node(graph)
     camera = CameraDriver(graph, lambda stamp: (frame(stamp)[0], None))
     with graph.collect(Image, "/depth/relative"), graph.collect(Image, "/depth/image_rect") as d:
         graph.wait_for_problem("no CameraInfo")
+        node.wait_for_line("no CameraInfo on /camera/camera_info")
+        assert node.output.count("no CameraInfo") == 1, "it is logged once"
         for own, problem in (
             ({"camera__assumed_fov_deg": 0.0}, "NOT CALIBRATED"),
             ({"camera__calibration": str(calibration)}, ""),

@@ -219,7 +219,7 @@ def test_an_engine_of_another_version_or_driver_is_built_again(trt, cuda, tmp_pa
     open_engine(path).close()
     trt.__version__ += ".1"
     open_engine(path).close()
-    cuda.cudaDriverGetVersion = lambda: (cuda.cudaError_t(0), 13000)
+    cuda.driver = 13000
     open_engine(path).close()
     assert len(trt.builds) == 3
 
@@ -335,6 +335,43 @@ def test_without_a_device_the_engine_is_not_available(trt, cuda, tmp_path):
     cuda.count = 0
     with pytest.raises(EngineUnavailable, match="no CUDA device"):
         open_engine(save_stub(tmp_path / "net.onnx"))
+
+
+def test_a_cuda_python_that_is_too_new_for_the_driver_is_named_with_its_cure(trt, cuda, tmp_path):
+    cuda.driver, cuda.runtime = 12060, 13000  # JetPack 6, and what pip brings today
+    with pytest.raises(EngineUnavailable, match=r"InsufficientDriver \(35\).*'cuda-python<13'"):
+        open_engine(save_stub(tmp_path / "net.onnx"))
+    cuda.driver, cuda.runtime = 0, 12080
+    with pytest.raises(EngineUnavailable, match=r"no NVIDIA driver$"):
+        open_engine(save_stub(tmp_path / "net.onnx"))
+    cuda.driver = 13000
+    open_engine(save_stub(tmp_path / "net.onnx"))  # a newer driver takes it
+
+
+def auto(path: Path) -> ModelSettings:
+    return ModelSettings(name=str(path), threads=1)
+
+
+def test_nothing_is_compiled_where_its_self_test_has_no_reference(trt, tmp_path, monkeypatch):
+    path = save_stub(tmp_path / "net.onnx")
+    for runtime in ("onnxruntime", "openvino"):
+        monkeypatch.setitem(sys.modules, runtime, None)
+    lines: list[str] = []
+    reason = "tensorrt: its self-test needs onnxruntime or openvino on the CPU .*pip install onnx"
+    with pytest.raises(EngineError, match=reason):
+        load_engine(auto(path), lines.append)
+    assert not trt.builds
+    assert not [line for line in lines if "engine tensorrt: not taken: openvino" in line]
+
+
+def test_a_reference_of_an_earlier_start_is_enough(trt, tmp_path, monkeypatch):
+    path = save_stub(tmp_path / "net.onnx")
+    load_engine(auto(path), print).close()
+    for runtime in ("onnxruntime", "openvino"):
+        monkeypatch.setitem(sys.modules, runtime, None)
+    engine = load_engine(auto(path), print)
+    assert engine.name == "tensorrt"
+    engine.close()
 
 
 def test_auto_takes_tensorrt_first_and_tests_it(trt, tmp_path):

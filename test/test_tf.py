@@ -15,6 +15,7 @@ from scipy.spatial.transform import Rotation
 from tf2_messages import tf2_messages
 
 from depth_node.geometry.transforms import (
+    CURES,
     Fault,
     TransformBuffer,
     TransformError,
@@ -119,6 +120,7 @@ def fault_of(buffer: TransformBuffer, target: str, source: str, stamp_ns: int) -
     with pytest.raises(TransformError) as caught:
         buffer.lookup(target, source, stamp_ns)
     assert target in str(caught.value) or source in str(caught.value)
+    assert str(caught.value).endswith(f"; {CURES[caught.value.fault]}")
     return caught.value.fault
 
 

@@ -28,6 +28,7 @@ from depth_node.resources import ResourceError
 PROBE_TIMEOUT_S = 20.0
 """Long enough for torch from a cold disk; a runtime that takes longer hangs."""
 _NEEDS_GPU = ("tensorrt", "onnxruntime-tensorrt", "onnxruntime-cuda")
+_REFERENCES = ("onnxruntime", "openvino")
 _CPU_CURE = pip_install("cpu")
 _GPU_CURE = f"{pip_install('gpu')}; TensorRT comes with JetPack or from NVIDIA"
 
@@ -120,6 +121,12 @@ def judge_engines(engines: dict[str, Probe], gpu: Probe) -> list[Finding]:
             findings.append(ok("engine", f"{name}: {probe.found}"))
     if not usable:
         findings.append(error("engine", "nothing here can run a network", _CPU_CURE))
+    elif not set(usable) & set(_REFERENCES):
+        seen = (
+            f"no engine can be tested before it is used: {' or '.join(_REFERENCES)} computes the "
+            "self-test's reference on the CPU, and neither is here"
+        )
+        findings.append(error("engine", seen, "pip install onnxruntime"))
     if gpu.missing:
         findings.append(ok("gpu", f"none: {gpu.missing}; the network runs on the CPU"))
     elif not set(usable) & {*_NEEDS_GPU, "torch"}:

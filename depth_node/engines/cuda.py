@@ -24,12 +24,13 @@ class Cuda:
         """Find the runtime and the device.
 
         Raises:
-            EngineUnavailable: cuda-python is not installed, or there is no device.
+            EngineUnavailable: cuda-python is not installed or too new for the driver, or there is
+                no device.
         """
         try:
             try:
                 from cuda.bindings import runtime
-            except ImportError:  # cuda-python before 12.8, as JetPack 6 has it
+            except ImportError:  # cuda-python before 12.8
                 from cuda import cudart as runtime
         except ImportError as error:
             raise EngineUnavailable(f"cuda-python is not installed ({error})") from error
@@ -41,11 +42,32 @@ class Cuda:
         except EngineUnavailable:
             raise
         except EngineError as error:
-            raise EngineUnavailable(str(error)) from error
+            raise EngineUnavailable(f"{error}{self._cure()}") from error
         name = properties.name
         name = name.decode() if isinstance(name, bytes) else str(name)
         self.device = f"{name} (compute {properties.major}.{properties.minor})"
         self.driver = str(self.call("cudaDriverGetVersion"))
+
+    def _cure(self) -> str:
+        """What to do where nothing can be asked of a device, from what driver and runtime are.
+
+        The runtime is linked into cuda-python: one of a later major version than the driver's
+        refuses every call (cudaErrorInsufficientDriver), as does any without a driver.
+        """
+        try:
+            driver = int(self.call("cudaDriverGetVersion"))  # 1000 major + 10 minor; 0 for none
+            runtime = int(self.call("cudaRuntimeGetVersion"))
+        except EngineError:
+            return ""
+        if driver == 0:
+            return ": there is no NVIDIA driver"
+        has, wants = driver // 1000, runtime // 1000
+        if wants <= has:
+            return ""
+        return (
+            f": cuda-python is made for CUDA {wants} and the driver has CUDA {has}; "
+            f"pip install 'cuda-python<{has + 1}', or update the driver"
+        )
 
     def call(self, name: str, *arguments: Any) -> Any:
         """Call a function of the runtime and return its result (None, one value or a tuple).

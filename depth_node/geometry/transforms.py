@@ -48,6 +48,17 @@ class Fault(enum.Enum):
     NO_TF = "no TF"
 
 
+CURES = {
+    Fault.UNKNOWN_FRAME: "start what publishes it, or correct the frame_id",
+    Fault.NOT_CONNECTED: "publish the transform between the two trees",
+    Fault.CYCLIC: "every frame has one parent: stop one of the publishers",
+    Fault.TOO_OLD: "the measurement is too late, or its clock is not that of TF",
+    Fault.NOT_YET: "its publisher is late, has stopped, or runs on another clock",
+    Fault.INVALID: "correct the frame_id, or what publishes the transform",
+}
+"""What a failed look-up tells the user to do, whichever buffer answers it."""
+
+
 class TransformError(ValueError):
     """A transform is not to be had; the message says what was asked, seen and is to be done.
 
@@ -215,8 +226,7 @@ class TransformBuffer:
                 loop = " -> ".join([*reversed(path[: path.index(child) + 1]), child])
                 raise TransformError(
                     Fault.CYCLIC,
-                    f"{what} would close the loop {loop}; every frame has one parent: stop one of "
-                    "the publishers",
+                    f"{what} would close the loop {loop}; {CURES[Fault.CYCLIC]}",
                 )
             edge = self._edges.get(child)
             if edge is None and len(self._edges) >= MAX_FRAMES:
@@ -279,14 +289,14 @@ class TransformBuffer:
                 known += ", ..." if len(self._edges) > _NAMED else ""
                 raise TransformError(
                     Fault.UNKNOWN_FRAME,
-                    f"TF knows no frame {name!r}; frames heard of: {known}. Start what publishes "
-                    "it, or correct the frame_id",
+                    f"TF knows no frame {name!r} (frames heard of: {known}); "
+                    f"{CURES[Fault.UNKNOWN_FRAME]}",
                 )
         if up[-1] != down[-1]:
             raise TransformError(
                 Fault.NOT_CONNECTED,
                 f"frames {source!r} (root {up[-1]!r}) and {target!r} (root {down[-1]!r}) are not "
-                "connected; publish the transform between the two trees",
+                f"connected; {CURES[Fault.NOT_CONNECTED]}",
             )
         while len(up) > 1 and len(down) > 1 and up[-2] == down[-2]:  # their common ancestor
             up.pop()
@@ -316,18 +326,17 @@ def _check_time(child: str, edge: _Edge, stamp_ns: int) -> None:
     if not edge.stamps:
         raise TransformError(
             Fault.NOT_YET,
-            f"{what} has not been heard since the clock was set back; its publisher is late or has "
-            "stopped",
+            f"{what} has not been heard since the clock was set back; {CURES[Fault.NOT_YET]}",
         )
     if stamp_ns < edge.stamps[0]:
         raise TransformError(
             Fault.TOO_OLD,
             f"{what} is asked for {(edge.stamps[0] - stamp_ns) / _NS:.3f} s before the oldest one "
-            "kept; the measurement is too late, or its clock is not that of TF",
+            f"kept; {CURES[Fault.TOO_OLD]}",
         )
     if stamp_ns > edge.stamps[-1]:
         raise TransformError(
             Fault.NOT_YET,
             f"{what} is asked for {(stamp_ns - edge.stamps[-1]) / _NS:.3f} s after the newest one "
-            "heard; its publisher is late, has stopped, or runs on another clock",
+            f"heard; {CURES[Fault.NOT_YET]}",
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ from rclpy.time import Time
 from scipy.spatial.transform import Rotation
 
 from depth_node.geometry.transforms import (
+    CURES,
     MAX_NAME,
     Fault,
     TransformBuffer,
@@ -28,6 +30,7 @@ from depth_node.types import ArrayF64
 
 HISTORY = 100
 """Messages on /tf that may wait for the executor, as in tf2_ros."""
+_UNKNOWN = re.compile(r'"(.*)" passed to')  # how tf2 begins, of a frame that it does not know
 _WARNINGS = 100  # frames that are warned about: names may never end
 _log = logging.getLogger(__name__)
 
@@ -109,24 +112,43 @@ class Tf2Transforms:
         self._jumps = _when_set_back(node, self._buffer.clear)  # Humble's and Iron's do not
 
     def lookup(self, target: str, source: str, stamp_ns: int, timeout_s: float = 0.0) -> ArrayF64:
-        """T_target_source at a time; see `Transforms`."""
+        """T_target_source at a time; see `Transforms`.
+
+        Raises:
+            TransformError: it is not to be had; tf2's own words follow those of our own buffer.
+        """
         target, source = target.lstrip("/"), source.lstrip("/")
         tf2 = self._tf2
         try:
             found = self._buffer.lookup_transform(
                 target, source, Time(nanoseconds=stamp_ns), Duration(seconds=timeout_s)
             )
-        except tf2.LookupException as error:
-            raise TransformError(Fault.UNKNOWN_FRAME, _asked(target, source, error)) from error
-        except tf2.ConnectivityException as error:
-            raise TransformError(Fault.NOT_CONNECTED, _asked(target, source, error)) from error
-        except tf2.ExtrapolationException as error:
-            fault = Fault.TOO_OLD if "past" in str(error) else Fault.NOT_YET
-            raise TransformError(fault, _asked(target, source, error)) from error
         except tf2.TransformException as error:
-            raise TransformError(Fault.INVALID, _asked(target, source, error)) from error
+            raise self._explained(target, source, error) from error
         translation, quaternion = _numbers(found.transform)
         return rigid(translation, Rotation.from_quat(quaternion))
+
+    def _explained(self, target: str, source: str, error: Exception) -> TransformError:
+        """An error of tf2_ros in the words of our own buffer, followed by its own."""
+        said = str(error).partition("\n")[0].strip(" .")  # of a loop, all frames come after
+        what = f"transform {target!r} -> {source!r}"
+        if "contains a loop" in said:  # a LookupException, too
+            fault, seen = Fault.CYCLIC, f"{what} goes in a loop"
+        elif isinstance(error, self._tf2.LookupException):
+            named = _UNKNOWN.match(said)
+            name = f"{named[1]!r}" if named else f"{source!r}, or no {target!r}"
+            fault, seen = Fault.UNKNOWN_FRAME, f"TF knows no frame {name}"
+        elif isinstance(error, self._tf2.ConnectivityException):
+            fault, seen = Fault.NOT_CONNECTED, f"frames {source!r} and {target!r} are not connected"
+        elif not isinstance(error, self._tf2.ExtrapolationException):
+            fault, seen = Fault.INVALID, f"{what} cannot be looked up"
+        elif "into the past" in said:
+            fault, seen = Fault.TOO_OLD, f"{what} is asked for before the oldest one kept"
+        elif "into the future" in said:
+            fault, seen = Fault.NOT_YET, f"{what} is asked for after the newest one heard"
+        else:  # a single one was heard
+            fault, seen = Fault.NOT_YET, f"{what} is asked for beside the only one heard"
+        return TransformError(fault, f"{seen} (tf2: {said}); {CURES[fault]}")
 
 
 class NoTransforms:
@@ -167,10 +189,6 @@ def _when_set_back(node: Node, clear: Callable[[], None]) -> Any:
     """
     back = JumpThreshold(min_forward=None, min_backward=Duration(seconds=-1), on_clock_change=True)
     return node.get_clock().create_jump_callback(back, post_callback=lambda _: clear())
-
-
-def _asked(target: str, source: str, error: Exception) -> str:
-    return f"TF has no transform from {source!r} to {target!r}: {error}"
 
 
 def _numbers(transform: Any) -> tuple[ArrayF64, ArrayF64]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 
 from depth_node.training import command
 from depth_node.training.data import AugmentConfig, disturb, make_batch
-from depth_node.training.frames import Frames, Mixture, Sample
+from depth_node.training.frames import Frames, Mixture, Sample, write_shard
 from depth_node.training.shards import ShardConfig, render_shards
 
 
@@ -37,6 +39,28 @@ def test_frames_are_rendered_once_and_are_the_same_every_time(tmp_path):
     for index in range(3):
         np.testing.assert_array_equal(one[index][0], other[index][0])
         np.testing.assert_array_equal(one[index][1], other[index][1])
+
+
+def test_only_what_nobody_writes_any_more_is_dropped(tmp_path):
+    """A second process on the same frames must not delete what the first is writing."""
+    config = ShardConfig(frames=1, width=48, height=32, views=1, per_shard=1)
+    folder = render_shards(config, tmp_path, workers=1)[0].parent
+    for name, age_s in (("live", 60), ("dead", 7200)):
+        (folder / f".partial-{name}").mkdir()
+        os.utime(folder / f".partial-{name}", (time.time() - age_s,) * 2)
+    render_shards(config, tmp_path, workers=1)
+    assert [path.name for path in folder.glob(".*")] == [".partial-live"]
+
+
+def test_a_shard_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch):
+    def full(path, array):
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "save", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_shard(tmp_path / "00000", {"image": np.zeros((1, 2, 2, 3), np.uint8)})
+    assert not list(tmp_path.iterdir())
 
 
 def test_disparity_is_inverse_depth_and_zero_in_the_sky(frames):

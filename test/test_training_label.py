@@ -185,12 +185,23 @@ def test_measured_depth_becomes_inverse_metres_with_its_holes(folder, tmp_path):
     np.testing.assert_allclose(1 / seen[known], metres[known], rtol=3e-3)
 
 
+def test_corrected_depth_is_packed_anew(folder, tmp_path):
+    run(str(folder), "--model", "student")
+    config = FolderConfig(str(folder), 0.5, depth=str(folder / "depth"))
+    pack_folder(config, (96, 64), tmp_path)
+    cv2.imwrite(str(folder / "depth" / "1.png"), np.full((64, 96), 4000, np.uint16))
+    frames = Frames(pack_folder(config, (96, 64), tmp_path))
+    assert (np.asarray(frames[1].disparity) == 0.25).all()
+
+
 def test_a_folder_that_cannot_be_used_says_why(folder, tmp_path):
     with pytest.raises(label.LabelError, match="run: depth-node label"):
         pack_folder(FolderConfig(str(folder), 0.5), (64, 48), tmp_path)
     run(str(folder), "--model", "student")
     with pytest.raises(label.LabelError, match="16-bit grey PNG"):
         pack_folder(FolderConfig(str(folder), 0.5, depth=str(folder)), (64, 48), tmp_path)
+    with pytest.raises(label.LabelError, match=r"0\.png is missing; each labelled image"):
+        pack_folder(FolderConfig(str(folder), 0.5, depth=str(tmp_path)), (64, 48), tmp_path)
     (folder / "disparity" / "0.png.npz").write_bytes(b"PK no label")
     with pytest.raises(label.LabelError, match="is not a label"):
         pack_folder(FolderConfig(str(folder), 0.5), (64, 48), tmp_path)

@@ -28,7 +28,8 @@ class FrameScore:
         name: the frame's.
         errors: of the pixels.
         structure: of windows and contours.
-        baseline: errors of the best affine function of the image row.
+        baseline: errors of the best affine function of the image row, fitted in disparity whatever
+            the protocol aligns: the row has no metres of its own.
     """
 
     name: str

@@ -46,8 +46,8 @@ figcaption { font-size: .8rem; color: #55606e; }
 <table><thead><tr><th></th>$heads</tr></thead><tbody>$means</tbody></table>
 <p>AbsRel, SqRel, RMSE, log RMSE and SEE (soft edge error, at contours of the truth): less is
 better. delta1 to delta3 (share of pixels within 1.25, 1.25&sup2;, 1.25&sup3;), SSIM and boundary
-F1: more is better. <em>image row</em> is the best affine function of the row, the blindest
-prediction. <b>-</b> was not measured: the truth shows no contours.</p>
+F1: more is better. <em>image row</em> is the best affine function of the row in disparity, the
+blindest prediction. <b>-</b> was not measured: the truth shows no contours.</p>
 <h2>Worst frames</h2>
 $frames
 <h2>All frames, worst first</h2>

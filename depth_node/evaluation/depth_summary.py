@@ -25,8 +25,8 @@ COLUMNS: dict[str, tuple[str, int]] = {
 
 _WHAT_IS_ALIGNED = {
     "disparity": "one scale and shift for each image, least squares in disparity",
-    "depth": "one scale and shift for each image, least squares in depth",
-    "none": "nothing is aligned: metres as the network gives them",
+    "depth": "one scale and shift for each image, least squares in depth (image row: in disparity)",
+    "none": "nothing is aligned: metres as the network gives them (image row: in disparity)",
 }
 _CROPS = {"none": "no crop", "garg": "Garg's crop", "eigen": "Eigen's crop"}
 
@@ -58,7 +58,7 @@ class DepthSummary:
         }
 
     def baseline(self) -> dict[str, float]:
-        """The same of the image row, errors only."""
+        """The same of the image row, errors only; always aligned in disparity."""
         return asdict(mean_metrics([score.baseline for score in self.scores]))
 
     def figures(self) -> dict[str, Any]:

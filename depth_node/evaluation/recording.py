@@ -47,7 +47,7 @@ class Recording:
 
     Attributes:
         images: paths of the images.
-        depths: paths of their single-channel depth images.
+        depths: paths of their single-channel depth images, in a format that OpenCV reads.
         units_per_metre: what the depth images store.
     """
 
@@ -98,7 +98,10 @@ class Recording:
     def _read_depth(self, path: Path) -> ArrayF32:
         stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
         if stored is None:
-            raise EvaluationError(f"{path} cannot be read as a depth image")
+            raise EvaluationError(
+                f"{path} cannot be read as a depth image; convert it to PNG of 16 bits or to TIFF "
+                "of 32-bit floats, with 0 where nothing was measured"
+            )
         if stored.ndim != 2 or stored.dtype == np.uint8:
             raise EvaluationError(
                 f"{path} holds {stored.shape} {stored.dtype}; a depth image has one channel of 16 "

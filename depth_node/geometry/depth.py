@@ -51,9 +51,10 @@ class MetricConverter:
         """Turn one frame's disparity d into depth, Z = exp(-field) / (scale * d + shift).
 
         Inverse depth is computed at network resolution and interpolated bilinearly to the
-        published size, which is exact on planes. As REP 117 and 118 have it: +Inf is what is
-        saturated (d = 0) or beyond `max_m`; NaN is what is nearer than `min_m`, between two
-        surfaces, not finite in the disparity, or unseen.
+        published size, which is exact on planes. As REP 117 and 118 have it, +Inf is what is
+        saturated (d = 0) or beyond `max_m`, and NaN is what is between two surfaces, not finite in
+        the disparity, or unseen. What is nearer than `min_m` is NaN too, where REP 117 has -Inf:
+        readers of depth images test for NaN or for a positive depth, and -Inf is neither.
 
         Args:
             disparity: of the frame's image, at any resolution.

@@ -10,9 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from depth_node.geometry.calibration import checked_distortion
-from depth_node.types import CameraModel, Frame, ImageU8
+from depth_node.types import ArrayF32, ArrayF64, CameraModel, Frame, ImageU8
 
 Maps: TypeAlias = tuple[NDArray[np.int16], NDArray[np.uint16]]
+
+_OUTSIDE = np.float32(-10.0)
+"""A raw coordinate outside of every image, farther than interpolation reaches."""
 
 
 def needs_rectification(camera: CameraModel) -> bool:
@@ -46,16 +49,17 @@ class Rectifier:
         """Where the latest frame shows nothing: the black border that a wide P leaves.
 
         HxW uint8, 255 where the camera saw nothing, or None when it saw every pixel. The network
-        invents depth there.
+        invents depth there. Beyond the radius where the distortion polynomial stops growing
+        nothing was seen either: there it leads back into the image, to ghosts.
         """
         return self._unseen
 
     def rectify(self, frame: Frame) -> Frame:
         """Return the frame with an image that obeys `camera.P`.
 
-        The image is interpolated bilinearly into a new array. A frame that is rectified already is
-        returned as it is; one whose camera has no distortion keeps its array, uncopied. Stamp,
-        frame_id and receipt time are the frame's own.
+        The image is interpolated bilinearly into a new array, black where it is `unseen`. A frame
+        that is rectified already is returned as it is; one whose camera has no distortion keeps its
+        array, uncopied. Stamp, frame_id and receipt time are the frame's own.
 
         Raises:
             ValueError: the camera is unknown or of another size than the image, its K, R or P is
@@ -112,7 +116,7 @@ def _same_calibration(a: CameraModel, b: CameraModel) -> bool:
 
 
 def _maps(camera: CameraModel) -> Maps:
-    """Fixed-point maps (1/32 pixel) from the rectified to the raw image."""
+    """Fixed-point maps (1/32 pixel) from the rectified to the raw image; folded pixels lead out."""
     D = checked_distortion(camera.distortion_model, np.asarray(camera.D, np.float64).ravel())
     K, R, P = camera.K, camera.R, camera.P[:, :3]
     for name, matrix in (("K", K), ("P", P), ("R", R)):
@@ -123,5 +127,38 @@ def _maps(camera: CameraModel) -> Maps:
     library = cv2.fisheye if D.size and camera.distortion_model == "equidistant" else cv2
     D = D if D.size else np.zeros(4)  # only rotated or re-centred
     size = (camera.width, camera.height)
-    xy, fraction = library.initUndistortRectifyMap(K, D, R, P, size, cv2.CV_16SC2)
+    exact = library.initUndistortRectifyMap(K, D, R, P, size, cv2.CV_32FC1)
+    x, y = (np.asarray(coordinate, np.float32) for coordinate in exact)
+    folded = _folded(x, y, P @ R[:, 2])
+    x[folded], y[folded] = _OUTSIDE, _OUTSIDE
+    xy, fraction = cv2.convertMaps(x, y, cv2.CV_16SC2)
     return np.asarray(xy, np.int16), np.asarray(fraction, np.uint16)
+
+
+def _folded(x: ArrayF32, y: ArrayF32, axis: ArrayF64) -> NDArray[np.bool_]:
+    """Say which rectified pixels lie beyond a fold of the map, where it shows the image again.
+
+    The map is one-to-one as far round the optical axis as the determinant of its Jacobian keeps the
+    sign that it has there. Beyond a second fold the sign returns, so one connected region counts.
+
+    Args:
+        x: HxW float32, column in the raw image of each rectified pixel.
+        y: HxW float32, its row.
+        axis: (3,) float64, the raw camera's optical axis in homogeneous rectified pixels.
+
+    Returns:
+        HxW bool.
+    """
+    height, width = x.shape
+    if min(height, width) < 2:  # a line has no Jacobian
+        return np.zeros(x.shape, np.bool_)
+    with np.errstate(invalid="ignore", over="ignore"):  # a pole of the rational model
+        x_row, x_column = np.gradient(x)
+        y_row, y_column = np.gradient(y)
+        determinant = x_column * y_row - x_row * y_column
+    # A P that is shifted far leaves the axis outside the picture: its nearest pixel stands for it.
+    column, row = axis[:2] / max(axis[2], 1e-9)
+    seed = int(np.clip(row, 0, height - 1)), int(np.clip(column, 0, width - 1))
+    alike = (determinant > 0.0) == (determinant[seed] > 0.0)
+    _, region = cv2.connectedComponents(alike.astype(np.uint8), connectivity=4)
+    return np.asarray(region != region[seed])

@@ -93,11 +93,15 @@ def pseudo_loss(
     raw, target = torch.cat([raw, raw[mixed]]), torch.cat([teacher, teacher[mixed]])
     valid = torch.cat([taught & ~pasted, (taught & pasted)[mixed]])
     target = target.nan_to_num()
-    shown = torch.where(target > 0, raw, functional.relu(raw))
-    difference = normalise(shown, valid) - normalise(target, valid)
+    difference = normalise(_shown(raw, target), valid) - normalise(target, valid)
     area = valid.flatten(1).float().mean(dim=1)
     affine = trimmed_mean(difference.abs(), valid, config.trim, weight=area)
     return affine + config.gradient * gradient_matching(difference, valid, config.scales)
+
+
+def _shown(raw: Tensor, target: Tensor) -> Tensor:
+    """Let the network go as far below 0 as it likes where the target is saturated (0)."""
+    return torch.where(target > 0, raw, functional.relu(raw))
 
 
 def detail_loss(
@@ -107,13 +111,14 @@ def detail_loss(
 
     Args:
         raw: B x H x W float32, disparity before the ReLU.
-        teacher: B x H x W float32, the teacher's disparity.
+        teacher: B x H x W float32, the teacher's disparity, 0 is saturated.
         taught: B x H x W bool, where there is a label.
         config: the weights.
         generator: draws the points that are ranked.
     """
-    predicted = normalise(raw, taught)
-    target = normalise(teacher.nan_to_num(), taught)
+    teacher = teacher.nan_to_num()
+    predicted = normalise(_shown(raw, teacher), taught)
+    target = normalise(teacher, taught)
     edges = gradient_matching(predicted - target, taught, config.scales)
     return config.gradient * edges + config.ranking * edge_ranking(
         predicted, target, taught, generator

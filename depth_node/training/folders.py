@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from depth_node.cameras.folder import decode_image
-from depth_node.training.frames import Floats, write_shard
+from depth_node.training.frames import Floats, drop_left_overs, write_shard
 from depth_node.training.label import FOLDER, LabelError, images_of, label_path, read_label
 
 _PER_SHARD = 256
@@ -68,8 +67,7 @@ def pack_folder(config: FolderConfig, size: tuple[int, int], root: Path) -> list
         raise LabelError(f"no image in {folder} has a label; run: depth-node label {folder}")
     target = root / f"folder-{_digest(config, size, images, labels)}"
     target.mkdir(parents=True, exist_ok=True)
-    for left_over in target.glob(".partial-*"):
-        shutil.rmtree(left_over)
+    drop_left_overs(target)
     shards = []
     with tqdm(total=len(images), unit="image", desc=f"packing {folder.name}") as bar:
         for first in range(0, len(images), _PER_SHARD):
@@ -82,10 +80,13 @@ def pack_folder(config: FolderConfig, size: tuple[int, int], root: Path) -> list
 
 
 def _digest(config: FolderConfig, size: tuple[int, int], images: list[Path], labels: Path) -> str:
-    """Another folder, size, image or label gives another digest; another share does not."""
+    """Another folder, size, image, label or depth gives another digest; another share does not."""
     digest = hashlib.sha256(repr((config.depth, config.per_metre, size)).encode())
     for image in images:
-        for path in (image, label_path(labels, image)):
+        files = [image, label_path(labels, image)]
+        if config.depth:
+            files.append(_depth_path(config, image))
+        for path in files:
             stat = path.stat()
             digest.update(f"{path}|{stat.st_size}|{stat.st_mtime_ns}".encode())
     return digest.hexdigest()[:12]
@@ -102,7 +103,7 @@ def _arrays(
         colours.append(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
         teachers.append(_relative(read_label(label_path(labels, path)), size))
         if config.depth:
-            depths.append(_measured(Path(config.depth).expanduser() / f"{path.stem}.png", config))
+            depths.append(_measured(_depth_path(config, path), config))
     arrays: dict[str, NDArray[Any]] = {
         "image": np.stack(colours),
         "teacher": np.stack(teachers),
@@ -121,9 +122,21 @@ def _relative(disparity: Floats, size: tuple[int, int]) -> Floats:
     return (resized / largest).astype(np.float16)
 
 
+def _depth_path(config: FolderConfig, image: Path) -> Path:
+    """The measured depth of an image.
+
+    Raises:
+        LabelError: it is not there.
+    """
+    path = Path(config.depth).expanduser() / f"{image.stem}.png"
+    if not path.is_file():
+        raise LabelError(f"{path} is missing; each labelled image needs its measured depth there")
+    return path
+
+
 def _measured(path: Path, config: FolderConfig) -> Floats:
     """Measured depth as HxW float32 in 1/m, NaN where nothing was measured."""
-    depth = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if path.is_file() else None
+    depth = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if depth is None or depth.ndim != 2 or depth.dtype != np.uint16:
         raise LabelError(f"{path} is not a 16-bit grey PNG; each image needs its measured depth")
     known = (depth > 0) & (depth < np.iinfo(np.uint16).max)

@@ -11,8 +11,10 @@ A shard is a folder of arrays over the same frames, all at one size:
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +25,10 @@ from numpy.typing import NDArray
 from depth_node.types import ImageU8
 
 Floats = NDArray[np.floating[Any]]
+
+_PARTIAL = ".partial-"
+_ABANDONED_S = 3600.0
+"""Age from which a folder that is not complete is nobody's: a shard is written in seconds."""
 
 
 class Sample(NamedTuple):
@@ -45,15 +51,26 @@ def write_shard(target: Path, arrays: dict[str, NDArray[Any]]) -> None:
     Raises:
         OSError: the folder cannot be written.
     """
-    partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=target.parent))
-    for name, array in arrays.items():
-        np.save(partial / f"{name}.npy", array)
+    partial = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=target.parent))
     try:
-        partial.rename(target)
-    except OSError:  # another process was faster, with the same content
-        shutil.rmtree(partial)
-        if not target.is_dir():
-            raise
+        for name, array in arrays.items():
+            np.save(partial / f"{name}.npy", array)
+        try:
+            partial.rename(target)
+        except OSError:
+            if not target.is_dir():
+                raise
+            # another process was faster, with the same content
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def drop_left_overs(folder: Path) -> None:
+    """Delete what processes that were killed in `write_shard` left, not what others write now."""
+    for path in folder.glob(f"{_PARTIAL}*"):
+        with contextlib.suppress(FileNotFoundError):  # renamed or dropped by another process
+            if time.time() - path.stat().st_mtime > _ABANDONED_S:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 class Frames:

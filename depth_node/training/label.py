@@ -22,7 +22,7 @@ from depth_node.engines.base import Engine
 from depth_node.engines.options import add_model_arguments, model_settings
 from depth_node.engines.select import load_files
 from depth_node.files import sha256_of
-from depth_node.network.resolve import ModelFiles, resolve_model
+from depth_node.network.resolve import AUTO, ModelFiles, resolve_model
 from depth_node.types import ArrayF32, Disparity
 
 FOLDER = "disparity"
@@ -39,7 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `depth-node label`."""
     parser.add_argument("folder", type=Path, help="folder of images")
     # A teacher is asked once: exact rather than fast.
-    add_model_arguments(parser, "model", "engine", "precision", "size", "threads", precision="fp32")
+    options = ("model", "engine", "precision", "size", "threads")
+    add_model_arguments(parser, *options, model=AUTO, precision="fp32")
     parser.add_argument(
         "--output", type=Path, help=f"folder for the labels (default: FOLDER/{FOLDER})"
     )

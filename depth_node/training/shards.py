@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 import depth_node.world
-from depth_node.training.frames import write_shard
+from depth_node.training.frames import drop_left_overs, write_shard
 from depth_node.types import ArrayF32, ImageU8
 from depth_node.world.lessons import lessons
 
@@ -112,8 +111,7 @@ def render_shards(config: ShardConfig, root: Path, workers: int | None = None) -
     """
     folder = shard_folder(config, root)
     folder.mkdir(parents=True, exist_ok=True)
-    for left_over in folder.glob(".partial-*"):
-        shutil.rmtree(left_over)
+    drop_left_overs(folder)
     numbers = range(-(-config.frames // config.per_shard))
     paths = [folder / f"{number:05d}" for number in numbers]
     missing = [number for number in numbers if not paths[number].is_dir()]

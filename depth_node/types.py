@@ -208,8 +208,9 @@ class MetricDepth:
     """Depth in metres for one frame.
 
     Attributes:
-        depth: HxW float32, metres along the optical axis. NaN is invalid (edge, too near), +Inf is
-            sky or beyond the range (REP 117, REP 118); never 0, never negative.
+        depth: HxW float32, metres along the optical axis. NaN is invalid (edge, unseen,
+            or too near, where REP 117 has -Inf), +Inf is sky or beyond the range (REP 117); never
+            0, never negative.
         camera: the rectified camera of exactly this size.
         stamp_ns: copied from the frame.
         frame_id: copied from the frame.

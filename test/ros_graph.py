@@ -22,6 +22,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from ros_process import PATIENCE_S, Process
 
 from depth_node.domain import private_domain
+from depth_node.ros.status import problems_in
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAMS = Path(__file__).resolve().parent / "programs"
@@ -235,10 +236,11 @@ class Diagnosis:
     """One report on `/diagnostics`, as a test reads it."""
 
     def __init__(self, msg: Any) -> None:
-        self.statuses = list(msg.status)
-        self.text = "\n".join(status.message for status in msg.status)
-        self.level = max(ord(status.level) for status in msg.status)
-        self.values = {item.key: item.value for item in msg.status[0].values}
+        (status,) = msg.status
+        self.problems = problems_in(status)
+        self.text = "\n".join(problem.text for problem in self.problems) or status.message
+        self.level = ord(status.level)
+        self.values = {item.key: item.value for item in status.values}
 
     def assert_accounts_balance(self) -> None:
         """No more frames than can be on their way were neither published nor counted as dropped."""

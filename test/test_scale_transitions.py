@@ -104,7 +104,7 @@ def test_no_transition_makes_a_sensor_that_works_a_problem(tmp_path: Path) -> No
             with graph.collect(DiagnosticArray, "/depth_node/scale_status") as statuses:
                 statuses.wait(5)
                 assert graph.change_state(Transition.TRANSITION_DEACTIVATE)
-                assert all("lidar" not in s.message for s in graph.diagnostics().statuses)
+                assert all("lidar" not in p.text for p in graph.diagnostics().problems)
                 assert graph.change_state(Transition.TRANSITION_ACTIVATE)
             wait_until_metric(graph)
         assert not [lie for lie in LIES if lie in said(node)]

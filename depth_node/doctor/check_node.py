@@ -10,7 +10,7 @@ from rclpy.topic_endpoint_info import TopicEndpointInfo
 from depth_node.doctor.findings import Finding, error, ok, warn
 from depth_node.doctor.observation import DEFAULT_NODE, Observation, full_name
 from depth_node.doctor.transport import large_messages_pass, profile_cure
-from depth_node.health import Level
+from depth_node.ros.status import problems_in
 
 _LARGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/PointCloud2")
 _SAID = ("rate_in_hz", "rate_out_hz", "network", "engine", "device", "scale")
@@ -87,7 +87,7 @@ def _state(seen: Observation) -> Finding:
 
 
 def _reason(seen: Observation) -> str:
-    texts = [str(status.message) for status in seen.report if status.level > bytes([Level.OK])]
+    texts = [problem.text for status in seen.report for problem in problems_in(status)]
     return f": {'; '.join(texts)}" if texts else ""
 
 
@@ -98,11 +98,9 @@ def _problems(seen: Observation) -> list[Finding]:
         text = "its diagnostics do not arrive on /diagnostics"
         return [warn(seen.node, text, "check that nothing remaps /diagnostics, or listen longer")]
     return [
-        Finding.from_text(
-            Level(ord(status.level)), seen.node, f"it says: {status.message}", "see its log"
-        )
+        Finding.from_text(problem.level, seen.node, f"it says: {problem.text}", "see its log")
         for status in seen.report
-        if ord(status.level) in (Level.WARN, Level.ERROR)
+        for problem in problems_in(status)
     ]
 
 

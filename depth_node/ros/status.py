@@ -17,6 +17,7 @@ _SCALE_LEVELS = {
     ScaleState.HELD: DiagnosticStatus.WARN,
     ScaleState.RELATIVE: DiagnosticStatus.ERROR,
 }
+_PROBLEM = "problem "
 
 
 def scale_status(estimate: ScaleEstimate, header: Header) -> DiagnosticArray:
@@ -55,7 +56,11 @@ def points_used(counts: PointCounts) -> str:
 def diagnostics(
     name: str, facts: Mapping[str, str], snapshot: Snapshot, problems: list[Problem], header: Header
 ) -> DiagnosticArray:
-    """The node's report: one status with everything it counted, and one for each problem.
+    """The node's report: one status with everything it counted and all its problems.
+
+    Its name never changes: an aggregator would keep a status of its own for each problem, and take
+    it for stale, which is an error, once the problem is gone. The worst problem is the message, the
+    others are values, as `problem 2: WARN: ...`.
 
     Args:
         name: the node's full name.
@@ -66,9 +71,21 @@ def diagnostics(
     """
     worst = problems[0] if problems else Problem(Level.OK, _summary(facts, snapshot))
     values = {**facts, **_counters(snapshot)}
-    statuses = [_status(name, _level(worst.level), worst.text, values)]
-    statuses += [_status(f"{name}: problem", _level(p.level), p.text, {}) for p in problems[1:]]
-    return DiagnosticArray(header=header, status=statuses)
+    for number, problem in enumerate(problems[1:], start=2):
+        values[f"{_PROBLEM}{number}"] = f"{problem.level.name}: {problem.text}"
+    status = _status(name, bytes([worst.level]), worst.text, values)
+    return DiagnosticArray(header=header, status=[status])
+
+
+def problems_in(status: DiagnosticStatus) -> list[Problem]:
+    """The problems that a status of `diagnostics` tells of, the worst first."""
+    level = Level(min(ord(status.level), Level.ERROR))  # above it there is STALE
+    problems = [Problem(level, status.message)] if level > Level.OK else []
+    for item in status.values:
+        name, _, text = item.value.partition(": ")
+        if item.key.startswith(_PROBLEM) and name in Level.__members__:
+            problems.append(Problem(Level[name], text))
+    return problems
 
 
 def _summary(facts: Mapping[str, str], snapshot: Snapshot) -> str:
@@ -98,10 +115,6 @@ def _times(name: str, times: Percentiles) -> dict[str, str]:
         f"{name}.p95": f"{times.p95:.2f}",
         f"{name}.p99": f"{times.p99:.2f}",
     }
-
-
-def _level(level: Level) -> bytes:
-    return bytes([level])
 
 
 def _status(name: str, level: bytes, message: str, values: Mapping[str, str]) -> DiagnosticStatus:

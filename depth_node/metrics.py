@@ -12,12 +12,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 WINDOW = 300
-"""Samples a percentile is taken over: ten seconds at 30 Hz."""
+"""Most samples that a percentile is taken over."""
+OLDEST_S = 10.0
+"""Age at which a sample counts no longer: what has stopped has no latency."""
 
 
 @dataclass(frozen=True)
 class Percentiles:
-    """Percentiles of a time over the last `WINDOW` samples, milliseconds; NaN without samples."""
+    """Percentiles of a time over the last `OLDEST_S`, milliseconds; NaN without samples."""
 
     p50: float
     p95: float
@@ -63,9 +65,9 @@ class Metrics:
         self._dropped: Counter[str] = Counter()
         self._arrivals: deque[float] = deque(maxlen=WINDOW)
         self._departures: deque[float] = deque(maxlen=WINDOW)
-        self._latency_ms: deque[float] = deque(maxlen=WINDOW)
-        self._turnaround_ms: deque[float] = deque(maxlen=WINDOW)
-        self._stages_ms: dict[str, deque[float]] = {}
+        self._latency_ms = _Samples()
+        self._turnaround_ms = _Samples()
+        self._stages_ms: dict[str, _Samples] = {}
 
     def received(self) -> None:
         """Count a frame that came in."""
@@ -83,10 +85,11 @@ class Metrics:
         now_ns = time.monotonic_ns()
         with self._lock:
             self._published += 1
-            self._departures.append(1e-9 * now_ns)
-            self._turnaround_ms.append(1e-6 * (now_ns - received_ns))
+            now = 1e-9 * now_ns
+            self._departures.append(now)
+            self._turnaround_ms.add(now, 1e-6 * (now_ns - received_ns))
             if latency_s is not None:
-                self._latency_ms.append(1e3 * latency_s)
+                self._latency_ms.add(now, 1e3 * latency_s)
 
     def dropped(self, reason: str) -> None:
         """Count a frame that will not be published, and why."""
@@ -103,7 +106,7 @@ class Metrics:
     def took(self, name: str, seconds: float) -> None:
         """Note how long one stage of one frame took."""
         with self._lock:
-            self._stages_ms.setdefault(name, deque(maxlen=WINDOW)).append(1e3 * seconds)
+            self._stages_ms.setdefault(name, _Samples()).add(time.monotonic(), 1e3 * seconds)
 
     def snapshot(self) -> Snapshot:
         """Everything counted so far, consistent with itself."""
@@ -116,21 +119,34 @@ class Metrics:
                 in_flight=self._received - self._published - sum(self._dropped.values()),
                 rate_in_hz=_rate(self._arrivals, now),
                 rate_out_hz=_rate(self._departures, now),
-                latency_ms=_percentiles(self._latency_ms),
-                turnaround_ms=_percentiles(self._turnaround_ms),
-                stages_ms={name: _percentiles(times) for name, times in self._stages_ms.items()},
+                latency_ms=self._latency_ms.percentiles(now),
+                turnaround_ms=self._turnaround_ms.percentiles(now),
+                stages_ms={name: took.percentiles(now) for name, took in self._stages_ms.items()},
             )
 
 
+class _Samples:
+    """Durations in milliseconds, each with the moment (monotonic seconds) when it was noted."""
+
+    def __init__(self) -> None:
+        self._samples: deque[tuple[float, float]] = deque(maxlen=WINDOW)
+
+    def add(self, now: float, milliseconds: float) -> None:
+        self._samples.append((now, milliseconds))
+
+    def percentiles(self, now: float) -> Percentiles:
+        recent = [ms for at, ms in self._samples if now - at <= OLDEST_S]
+        if not recent:
+            return Percentiles(float("nan"), float("nan"), float("nan"))
+        p50, p95, p99 = np.percentile(recent, (50, 95, 99))
+        return Percentiles(float(p50), float(p95), float(p99))
+
+
 def _rate(times: deque[float], now: float, window_s: float = 5.0) -> float:
+    """Events a second, mean of the window; what is overdue by now lowers it."""
     recent = [t for t in times if now - t <= window_s]
     if len(recent) < 2:
         return 0.0
-    return (len(recent) - 1) / max(recent[-1] - recent[0], 1e-9)
-
-
-def _percentiles(samples: deque[float]) -> Percentiles:
-    if not samples:
-        return Percentiles(float("nan"), float("nan"), float("nan"))
-    p50, p95, p99 = np.percentile(np.fromiter(samples, dtype=np.float64), (50, 95, 99))
-    return Percentiles(float(p50), float(p95), float(p99))
+    intervals, spanned = len(recent) - 1, recent[-1] - recent[0]
+    overdue = now - recent[-1] - spanned / intervals
+    return intervals / max(spanned + max(overdue, 0.0), 1e-9)

@@ -182,6 +182,21 @@ def test_auto_passes_over_an_engine_that_fails_in_an_unforeseen_way(tmp_path, mo
     )
 
 
+def test_without_a_library_of_onnxruntime_openvino_is_taken_and_is_the_reference(
+    tmp_path, monkeypatch
+):
+    class Finder:
+        def find_spec(self, name, *_):
+            if name == "onnxruntime":
+                raise OSError("libgomp.so.1: cannot open shared object file")
+
+    monkeypatch.delitem(sys.modules, "onnxruntime")
+    monkeypatch.setattr(sys, "meta_path", [Finder(), *sys.meta_path])
+    lines: list[str] = []
+    assert load(save_stub(tmp_path / "net.onnx"), "auto", lines=lines).name == "openvino"
+    assert any("onnxruntime is not installed, or not whole (libgomp" in line for line in lines)
+
+
 def test_a_named_engine_that_fails_in_an_unforeseen_way_says_how(tmp_path, monkeypatch):
     break_tensorrt(monkeypatch)
     with pytest.raises(EngineError, match="can run net: tensorrt fp32: TypeError: pybind11"):

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import cv2
 from numpy.typing import NDArray
 
 from depth_node.cameras.base import CameraError, EndOfStream
@@ -92,7 +91,7 @@ class LiveCamera:
         self._stall_s = stall_s
         self._intrinsics = Intrinsics.from_settings(settings)
         self._closed = threading.Event()
-        self._slot: Slot[_Grabbed | Exception] = Slot()
+        self._slot: Slot[_Grabbed | CameraError] = Slot()
         self._failure: CameraError | None = None  # why there are no images now
         self._notices: dict[str, None] = {}  # a set that keeps its order
         first = self._open()
@@ -117,7 +116,7 @@ class LiveCamera:
             raise self._failure or CameraError(
                 f"{self._description}: no image for {self._stall_s:g} s"
             )
-        if isinstance(item, Exception):
+        if isinstance(item, CameraError):
             raise item
         image = to_rgb(item.image)
         height, width = image.shape[:2]
@@ -151,33 +150,33 @@ class LiveCamera:
                     if capture is None:
                         capture = self._open()
                     grabbed = self._grab(capture)
-                except CameraError as error:
+                except Exception as error:  # OpenCV and drivers may raise anything: it is a loss
                     if capture is not None:
                         capture.release()
                         capture = None
-                    delay_s = backoff.failed()
-                    self._failure = CameraError(f"{error}; next attempt in {delay_s:g} s")
-                    self._slot.put(self._failure)
-                    self._clock.wait(self._closed, delay_s)
+                    self._fail(error, backoff.failed())
                     continue
                 backoff.succeeded()
                 self._failure = None
                 self._slot.put(grabbed)
-        except Exception as error:  # whatever ends the thread must reach the reader
-            self._slot.put(error)
-            raise
         finally:
             if capture is not None:
                 capture.release()
 
+    def _fail(self, error: Exception, delay_s: float) -> None:
+        """Tell the reader of a failure, and wait until the next attempt is due."""
+        text = str(error)
+        if not isinstance(error, CameraError):
+            text = f"{self._description} failed, {type(error).__name__}: {error}"
+        self._failure = CameraError(f"{text}; next attempt in {delay_s:g} s")
+        self._slot.put(self._failure)
+        self._clock.wait(self._closed, delay_s)
+
     def _grab(self, capture: Capture) -> _Grabbed:
         for _ in range(_BAD_FRAMES_LIMIT):
-            try:
-                alive = capture.grab()
-                stamp_ns, received_ns = self._clock.time_ns(), self._clock.monotonic_ns()
-                ok, image = capture.retrieve() if alive else (False, None)
-            except cv2.error as error:
-                raise CameraError(f"{self._description} failed: {error}") from error
+            alive = capture.grab()
+            stamp_ns, received_ns = self._clock.time_ns(), self._clock.monotonic_ns()
+            ok, image = capture.retrieve() if alive else (False, None)
             if not alive:
                 raise CameraError(f"{self._description} delivers no more images; is it unplugged?")
             if ok and image is not None:

@@ -92,7 +92,9 @@ class OpenVino:
         }
         self._split = split_front(graph.proto)
         self._proto = self._split.proto if self._split else graph.proto
-        self._requests: ByShape[tuple[int, ...], Any] = ByShape(self._open)
+        self._requests: ByShape[tuple[int, ...], Any] = ByShape(
+            self.name, graph.size_bytes, self._open
+        )
         self._self_test = self_test
         self._guard = Guard(self.name)
         size = self._split.size_of(*GOLDEN_SIZE) if self._split else GOLDEN_SIZE

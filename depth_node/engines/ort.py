@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from depth_node.engines.base import EngineError, EngineUnavailable
+from depth_node.engines.by_shape import ByShape
 from depth_node.engines.cpu import device_name, thread_count
 from depth_node.engines.guard import Guard
 from depth_node.engines.result import as_disparity
 from depth_node.network.front import split_front
 from depth_node.network.graph import INPUT, Graph
 from depth_node.types import ArrayF32, Disparity, ImageU8
-
-_OPEN_SIZES = 2
-"""How many network sizes stay open, for cameras whose size follows the image."""
 
 
 class OnnxRuntimeCpu:
@@ -50,11 +48,13 @@ class OnnxRuntimeCpu:
         self._graph = graph
         self._split = split_front(graph.proto)
         self._proto = self._split.proto if self._split else graph.proto
-        self._sessions: dict[tuple[int, int], Any] = {}
+        self._sessions: ByShape[tuple[int, int], Any] = ByShape(
+            self.name, graph.size_bytes, self._open
+        )
         self._guard = Guard(self.name)
         fixed = self._split.fixed_size if self._split else (0, 0)
         if fixed is not None:
-            self._session(fixed)
+            self._sessions.load(fixed)
 
     def infer(self, image: ImageU8) -> Disparity:
         """Run the network on one HxWx3 uint8 RGB image of any size; see `Engine.infer`."""
@@ -69,43 +69,38 @@ class OnnxRuntimeCpu:
     def _infer(self, image: ImageU8) -> Disparity:
         pixels: ArrayF32 | ImageU8 = self._split.resize(image) if self._split else image
         h, w = pixels.shape[:2] if self._split else (0, 0)
-        session = self._session((h, w))
+        session = self._sessions.get((h, w))
         try:
             (raw,) = session.run(None, {INPUT: pixels})
         except Exception as error:  # its exceptions derive from Exception only
             raise EngineError(f"onnxruntime failed on a frame: {error}") from error
         return as_disparity(raw, self.name, self._graph.kind)
 
-    def _session(self, size: tuple[int, int]) -> Any:
-        if size not in self._sessions:
-            while len(self._sessions) >= _OPEN_SIZES:
-                del self._sessions[next(iter(self._sessions))]
-            options = self._ort.SessionOptions()
-            options.intra_op_num_threads = self._threads
-            options.inter_op_num_threads = 1
-            options.log_severity_level = 3
-            # Threads that spin between frames would take the node's own cores.
-            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-            if all(size):
-                options.add_free_dimension_override_by_name("h", size[0])
-                options.add_free_dimension_override_by_name("w", size[1])
-            providers = ["CPUExecutionProvider"]
-            self._sessions[size] = open_session(
-                self._ort, self._proto, options, providers, self._graph
-            )
-        return self._sessions[size]
+    def _open(self, size: tuple[int, int]) -> Any:
+        """Open a session for a network of (h, w), or of any size for (0, 0)."""
+        options = self._ort.SessionOptions()
+        options.intra_op_num_threads = self._threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        # Threads that spin between frames would take the node's own cores.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        if all(size):
+            options.add_free_dimension_override_by_name("h", size[0])
+            options.add_free_dimension_override_by_name("w", size[1])
+        providers = ["CPUExecutionProvider"]
+        return open_session(self._ort, self._proto, options, providers, self._graph)
 
 
 def import_onnxruntime() -> Any:
     """The onnxruntime module.
 
     Raises:
-        EngineError: it is not installed.
+        EngineUnavailable: it is not installed, or lacks a library.
     """
     try:
         import onnxruntime
-    except ImportError as error:
-        raise EngineUnavailable(f"onnxruntime is not installed ({error})") from error
+    except (ImportError, OSError) as error:
+        raise EngineUnavailable(f"onnxruntime is not installed, or not whole ({error})") from error
     onnxruntime.disable_telemetry_events()  # a robot reports to its owner only
     return onnxruntime
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
+import ctypes
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,11 @@ from depth_node.engines.ort import import_onnxruntime, open_session
 from depth_node.engines.result import as_disparity
 from depth_node.network.graph import INPUT, OUTPUT, Graph
 from depth_node.types import Disparity, ImageU8
+
+_COMPUTE_MAJOR, _COMPUTE_MINOR = 75, 76
+"""Of CUdevice_attribute in cuda.h: CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR."""
+_KERNEL_MODULE = Path("/sys/module/nvidia/version")
+"""The driver's own version; CUDA's changes less often."""
 
 
 class OnnxRuntimeCuda:
@@ -125,17 +130,28 @@ class OnnxRuntimeCuda:
 
 
 def _gpu() -> tuple[str, str]:
-    """The first GPU's name with its compute capability, and the driver's version."""
-    tool = shutil.which("nvidia-smi")
-    if tool is not None:
-        query = [tool, "--query-gpu=name,compute_cap,driver_version", "--format=csv,noheader"]
-        try:
-            answer = subprocess.run(query, capture_output=True, text=True, timeout=5, check=True)
-            name, capability, driver = (
-                part.strip() for part in answer.stdout.splitlines()[0].split(",")
-            )
-        except (OSError, subprocess.SubprocessError, IndexError, ValueError):
-            pass  # a driver without a working tool: named below
-        else:
-            return f"{name} (compute {capability})", driver
-    return "CUDA device 0", "unknown"
+    """The GPU that CUDA calls device 0, with its compute capability, and the driver's version.
+
+    The driver itself is asked: nvidia-smi heeds neither CUDA_VISIBLE_DEVICES nor CUDA's order.
+    """
+    unknown = "CUDA device 0", "unknown"
+    try:
+        cuda = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return unknown
+    version, device, major, minor = (ctypes.c_int() for _ in range(4))
+    name = ctypes.create_string_buffer(256)
+    for function, *arguments in (
+        ("cuInit", 0),
+        ("cuDriverGetVersion", ctypes.byref(version)),
+        ("cuDeviceGet", ctypes.byref(device), 0),
+        ("cuDeviceGetName", name, len(name), device),
+        ("cuDeviceGetAttribute", ctypes.byref(major), _COMPUTE_MAJOR, device),
+        ("cuDeviceGetAttribute", ctypes.byref(minor), _COMPUTE_MINOR, device),
+    ):
+        if getattr(cuda, function)(*arguments) != 0:
+            return unknown
+    driver = f"CUDA {version.value}"
+    if _KERNEL_MODULE.is_file():
+        driver += f", module {_KERNEL_MODULE.read_text(encoding='ascii').strip()}"
+    return f"{name.value.decode()} (compute {major.value}.{minor.value})", driver

@@ -48,7 +48,9 @@ class OnnxRuntimeTensorRt(OnnxRuntimeCuda):
         require_symmetric(graph)
         self._cache = cache
         self._self_test = self_test
-        self._sessions: ByShape[tuple[int, ...], Any] = ByShape(self._open_at)
+        self._sessions: ByShape[tuple[int, ...], Any] = ByShape(
+            self.name, graph.size_bytes, self._open_at
+        )
         super().__init__(graph)
 
     def close(self) -> None:

@@ -74,7 +74,7 @@ class TensorRt:
         first = self._profile(GOLDEN_SIZE)
         self.signature = self._signature(first)
         self._guard = Guard(self.name)
-        self._sessions = ByShape(self._open, _Session.free)
+        self._sessions = ByShape(self.name, graph.size_bytes, self._open, _Session.free)
         self._sessions.load(first)
 
     @staticmethod

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import functools
-import logging
 import threading
 from collections.abc import Callable
 
 from depth_node.cameras.base import Camera, CameraError, EndOfStream
 from depth_node.cameras.open import open_camera
 from depth_node.handover import worker
-from depth_node.health import Health, Level
+from depth_node.health import Health, Level, apart
 from depth_node.parameters import CameraSettings
 from depth_node.types import Frame
 
-_log = logging.getLogger(__name__)
+_CAMERA_CURE = (
+    "check its cable, its power, and that no other program uses it; the node goes on trying"
+)
+_UNKNOWN_CURE = (
+    "free memory if it is short; else see the traceback in the node's log, and report it if it "
+    "happens again; the node goes on trying"
+)
+_PAUSE_S = 0.5
+"""Between two reads that fail in a way that the camera does not know, and so does not pace."""
+_END_CURE = "deactivate and activate the node to begin again, or set camera.loop"
+_NOTICE_CURE = "correct the parameters of camera.*, or go on if that is right"
 
 
 class CameraReader:
@@ -68,12 +77,16 @@ class CameraReader:
                 frame = camera.read()
             except EndOfStream as end:
                 if not stopped.is_set():
-                    self._health.report("camera", Level.WARN, str(end))
-                    _log.info("%s", end)
+                    self._health.report("camera", Level.WARN, str(end), _END_CURE)
                 return
             except CameraError as error:
-                if not stopped.is_set() and self._health.report("camera", Level.ERROR, str(error)):
-                    _log.error("%s", error)
+                if not stopped.is_set():  # its own "; " is followed by when it is tried again
+                    self._health.report("camera", Level.ERROR, str(error), _CAMERA_CURE)
+                continue
+            except Exception as error:  # as cv2.error or MemoryError where memory is short
+                if not stopped.is_set():
+                    self._report_unknown(error)
+                stopped.wait(_PAUSE_S)
                 continue
             if stopped.is_set():
                 return
@@ -81,12 +94,18 @@ class CameraReader:
             self._report_notices(camera, frame)
             submit(functools.partial(_as_it_is, frame))
 
+    def _report_unknown(self, error: Exception) -> None:
+        seen = (
+            "the camera failed in a way that the node does not know, "
+            f"{type(error).__name__}: {error}"
+        )
+        self._health.report("camera", Level.ERROR, seen, _UNKNOWN_CURE, error=error)
+
     def _report_notices(self, camera: Camera, frame: Frame) -> None:
         """Say loudly what the metres rest on, and what the camera did not grant."""
         level = Level.ERROR if frame.camera is None else Level.WARN
         for notice in camera.notices:
-            if self._health.report(f"notice {notice}", level, notice):
-                _log.warning("%s", notice)
+            self._health.report(f"notice {notice}", level, *apart(notice, _NOTICE_CURE))
 
 
 def _as_it_is(frame: Frame) -> Frame:

@@ -23,7 +23,7 @@ from depth_node.engines.base import Engine, EngineError
 from depth_node.geometry.depth import MetricConverter
 from depth_node.geometry.rectify import Rectifier, leave_raw
 from depth_node.handover import Line, Place, Slot, worker
-from depth_node.health import Health, Level, concise
+from depth_node.health import Health, Level, apart
 from depth_node.metrics import Metrics
 from depth_node.parameters import Settings
 from depth_node.scale.base import ScaleEstimator
@@ -46,6 +46,9 @@ WAIT_SHARE = 0.1
 """Longest wait for a fresher frame, as a share of an inference: what it may cost in rate."""
 CLOCK_TOLERANCE_S = 1.0
 """How far an image's stamp may lie from its arrival before the clocks are said to disagree."""
+_ENGINE_CURE = "choose another model.engine or model.precision if it happens again"
+_IMAGE_CURE = "correct the camera's driver or its settings"
+_INTERNAL_CURE = "see the traceback in the node's log, and report it if it happens again"
 _log = logging.getLogger(__name__)
 
 
@@ -176,11 +179,7 @@ class Pipeline:
 
     def look(self) -> None:
         """Follow what no frame tells: a network that does not return, a scale not asked for."""
-        stall = self._network_watch.stall()
-        if stall:
-            self._problem("network", stall)
-        else:
-            self._health.clear("network")
+        self._network_watch.report_stall(self._health)
         if self.settings.scale.source == "none":
             self._scale_watch.forget()
 
@@ -242,21 +241,18 @@ class Pipeline:
         """Report what cost a frame; why it is dropped."""
         if self._captured.closed:  # whoever stopped the node is told of nothing that comes later
             return "node stopped"
+        report = self._health.report
         if isinstance(error, EngineError):
-            self._problem("engine", str(error))
+            report("engine", Level.ERROR, *apart(str(error), _ENGINE_CURE))
             return "engine failed"
         if isinstance(error, ValueError):
-            self._problem("image", str(error))
+            report("image", Level.ERROR, *apart(str(error), _IMAGE_CURE))
             return "bad image"
-        text = f"{type(error).__name__}: {error}; see the node's log"
-        if self._health.report("internal", Level.ERROR, text):
-            _log.exception("a frame failed in a way that the node does not know")
+        seen = (
+            f"a frame failed in a way that the node does not know, {type(error).__name__}: {error}"
+        )
+        report("internal", Level.ERROR, seen, _INTERNAL_CURE, error=error)
         return "internal error"
-
-    def _problem(self, topic: str, text: str, level: Level = Level.ERROR) -> None:
-        if self._health.report(topic, level, text):
-            tell = _log.error if level is Level.ERROR else _log.warning
-            tell("%s", concise(text))
 
     def _see(self, decode: Callable[[], Frame]) -> str | None:
         if self._captured.closed:
@@ -296,11 +292,12 @@ class Pipeline:
         else:
             self._health.clear("clock")
             return
-        text = (
-            f"{seen}: consumers will find no transform for the depth. Set use_sim_time on every "
-            "node when a bag or a simulation plays, else synchronise the clocks of camera and robot"
+        cure = (
+            "set use_sim_time on every node when a bag or a simulation plays, else synchronise the "
+            "clocks of camera and robot"
         )
-        self._problem("clock", text, Level.WARN)
+        seen = f"{seen}: consumers will find no transform for the depth"
+        self._health.report("clock", Level.WARN, seen, cure)
 
     def _rectify(self, frame: Frame) -> tuple[Frame, ImageU8 | None]:
         mode = self.settings.camera.rectify
@@ -316,11 +313,11 @@ class Pipeline:
         if not camera.D.any():
             self._health.clear("rectify")
             return
-        text = (
+        seen = (
             f"camera.rectify is off but the lens distorts ({camera.distortion_model}): points are "
-            "the more out of place the nearer they are to the border; set camera.rectify to auto"
+            "the more out of place the nearer they are to the border"
         )
-        self._problem("rectify", text, Level.WARN)
+        self._health.report("rectify", Level.WARN, seen, "set camera.rectify to auto")
 
     def _finish(self, seen: _Seen) -> str | None:
         frame, disparity, settings = seen.frame, seen.disparity, self.settings

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import statistics
 import time
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
 
-from depth_node.health import Health, Level, concise
+from depth_node.health import Health, Level
 from depth_node.types import ScaleEstimate, ScaleState
 
 STALL_S, STALL_RATIO = 2.0, 10.0
@@ -23,8 +22,11 @@ _SCALE_CURE = (
     "mend what is named or add a source of metric scale (docs/scale_sources.md), or set "
     "scale.source to none if relative depth is what you want"
 )
+_STALL_CURE = (
+    "if it does not return, restart the node, and choose another model.engine should it happen "
+    "again"
+)
 _RECENT = 30
-_log = logging.getLogger(__name__)
 
 
 class NetworkWatch:
@@ -62,8 +64,16 @@ class NetworkWatch:
         recent = tuple(self._recent_s)  # one step: frames run on another thread
         return statistics.median(recent) if recent else 0.0
 
+    def report_stall(self, health: Health) -> None:
+        """Report a frame that takes far too long, under the topic `network`."""
+        stall = self.stall()
+        if stall:
+            health.report("network", Level.ERROR, stall, _STALL_CURE)
+        else:
+            health.clear("network")
+
     def stall(self) -> str:
-        """What is wrong and what to do while a frame takes far too long, else empty."""
+        """What is wrong while a frame takes far too long, else empty."""
         entered_s, usual_s = self._entered_s, self.usual_s
         limit_s = max(STALL_S, STALL_RATIO * usual_s) if usual_s else FIRST_STALL_S
         if entered_s is None or self._clock_s() - entered_s <= limit_s:
@@ -71,8 +81,7 @@ class NetworkWatch:
         usual = f"usually it takes {usual_s:.2g} s" if usual_s else "it is the first"
         return (
             f"the network has been busy with one frame for more than {limit_s:.2g} s ({usual}), "
-            "and nothing is published meanwhile; if it does not return, restart the node, and "
-            "choose another model.engine should it happen again"
+            "and nothing is published meanwhile"
         )
 
 
@@ -85,7 +94,6 @@ class ScaleWatch:
     def __init__(self, health: Health) -> None:
         self._health = health
         self._missing_since_s: float | None = None
-        self._logged: Level | None = None
 
     def saw(self, estimate: ScaleEstimate, now_s: float, *, metres: bool) -> None:
         """Take the estimate of the newest frame.
@@ -105,15 +113,10 @@ class ScaleWatch:
             return
         level = Level.WARN if metres else Level.ERROR
         seen = "metres rest on an older scale" if metres else "no metres are published"
-        # The doctor takes what follows the first "; " for the cure.
-        reason = estimate.reason.replace("; ", ", ")
-        text = f"{seen}, the scale is {estimate.state.value}: {reason}; {_SCALE_CURE}"
-        self._health.report("scale", level, text)
-        if level is not self._logged:  # the reason may change with every frame
-            self._logged = level
-            _log.warning("%s", concise(text))
+        seen = f"{seen}, the scale is {estimate.state.value}: {estimate.reason}"
+        self._health.report("scale", level, seen, _SCALE_CURE)
 
     def forget(self) -> None:
         """Metres are not missing, or nobody asked for them."""
-        self._missing_since_s = self._logged = None
+        self._missing_since_s = None
         self._health.clear("scale")

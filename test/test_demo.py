@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,11 @@ pytest.importorskip("rclpy")
 pytest.importorskip("rich")
 
 from ros_graph import Process
+
+from depth_node.demo import command
+from depth_node.demo.processes import ProgramEndedError
+from depth_node.engines import select
+from depth_node.parameters import ModelSettings
 
 pytestmark = pytest.mark.ros
 COMMAND = ["-m", "depth_node.cli", "demo", "--seconds", "8"]
@@ -61,6 +67,7 @@ def test_the_world_is_seen_in_metres_and_scored_against_the_truth(tmp_path: Path
     assert result["aligned_per_frame"] is False
     assert 0.0 < result["absrel"] < 0.3
     assert 0.5 < result["delta1"] <= 1.0
+    assert 0.5 < result["scored_share"] <= 1.0
     picture = cv2.imread(str(out / "side_by_side.png"))
     assert picture.shape[0] > 480
     assert picture.shape[1] > 3 * 640
@@ -93,6 +100,7 @@ def test_a_folder_of_images_is_seen_without_metres_and_without_a_score(
     result = report(out)
     assert result["frames"] > 3
     assert result["absrel"] is None
+    assert result["scored_share"] is None
     assert result["scale_status"]["state"] == "relative"
     assert "relative" in done.stdout
     header, _, data = (out / "cloud.ply").read_bytes().partition(b"end_header\n")
@@ -106,6 +114,32 @@ def test_an_input_that_cannot_be_opened_ends_with_its_reason(tmp_path: Path) -> 
     assert done.returncode == 1
     assert "film.mp4" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_the_network_is_loaded_here_before_the_processes_start(
+    tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[object] = []
+
+    class Engine:
+        def close(self) -> None:
+            done.append("closed")
+
+    def load(settings: ModelSettings, log: Callable[[str], None]) -> Engine:
+        done.append(settings)
+        return Engine()
+
+    def start(*_: object) -> None:
+        done.append("started")
+        raise ProgramEndedError("that is enough")
+
+    monkeypatch.setattr(select, "load_engine", load)
+    monkeypatch.setattr(command, "running", start)
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    options = ["--input", str(pictures), "--output", str(tmp_path), "--engine", "onnxruntime"]
+    assert command.run(parser.parse_args(options)) == 1
+    assert done == [ModelSettings(engine="onnxruntime"), "closed", "started"]
 
 
 @pytest.fixture

@@ -4,26 +4,33 @@ from __future__ import annotations
 
 import re
 import signal
+from array import array
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 from doctor_run import Report, doctor, fill_cache
 
 pytest.importorskip("rclpy")
 
+import rclpy
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
+from rclpy.context import Context
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 from ros_graph import CameraDriver, Graph, private_graph, stamped
-from sensor_msgs.msg import Image, PointCloud2
+from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 from test_node_outputs import SCALE, WIDTH, camera_info, frame
 
-from depth_node.doctor.check_camera import check_loss
+from depth_node.doctor.check_camera import check_camera, check_loss
 from depth_node.doctor.check_node import check_graph, check_node
 from depth_node.doctor.check_tf import judge_frame
-from depth_node.doctor.observation import Arrivals, Observation
+from depth_node.doctor.observation import Arrivals, Observation, Question
+from depth_node.doctor.observe import _Observer
+from depth_node.domain import private_domain
 from depth_node.health import Level
 from depth_node.resources import FASTDDS_VARIABLES
 
@@ -192,6 +199,40 @@ def test_a_node_that_is_not_there_is_told_from_an_empty_graph() -> None:
     assert finding.level == Level.ERROR
     assert "no node named rear_depth" in finding.seen
     assert "--node /front_depth" in finding.cure
+
+
+def test_the_answers_of_another_node_of_this_name_are_not_taken_for_the_nodes_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with private_domain() as domain:
+        context = Context()
+        rclpy.init(context=context, domain_id=domain, args=[])
+        observer = _Observer(Question(), context)
+        there = [("depth_node", "/rear")]
+        monkeypatch.setattr(observer._node, "get_node_names_and_namespaces", lambda: there)
+        observer._look()
+        seen = observer._seen
+        seen.state, seen.parameters = "inactive", {"camera.source": "webcam"}
+        seen.image_topic = "/rear/image_raw"
+        there.append(("depth_node", "/front"))
+        observer._look()
+        asked = [client.srv_name for client, _ in observer._asked.values()]
+        observer.close()
+        context.try_shutdown()
+    assert (seen.node, seen.state, seen.parameters) == ("/front/depth_node", None, {})
+    assert seen.image_topic is None
+    assert asked == ["/front/depth_node/get_state", "/front/depth_node/get_parameters"]
+
+
+def test_of_a_cut_jpeg_the_doctor_says_what_to_do() -> None:
+    cut = cv2.imencode(".jpg", np.zeros((48, 64, 3), np.uint8))[1].tobytes()[:-2]
+    seen = Observation(rmw=FASTDDS, image_topic=IMAGE, info_topic=INFO)
+    seen.publishers = seen.subscribers = {IMAGE: [], INFO: []}
+    seen.images = Arrivals(last=CompressedImage(format="jpeg", data=array("B", cut)))
+    finding = check_camera(seen)[0]
+    assert (finding.level, finding.topic) == (Level.ERROR, IMAGE)
+    assert "has no end: it is truncated" in finding.seen
+    assert finding.cure.startswith("check the camera's driver")
 
 
 def test_what_the_node_knows_of_extrinsics_is_told() -> None:

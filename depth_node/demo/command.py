@@ -21,6 +21,8 @@ from rich.table import Table
 from depth_node.demo.inputs import camera_parameters
 from depth_node.demo.processes import Program, ProgramEndedError, running
 from depth_node.domain import private_domain
+from depth_node.engines.base import EngineError
+from depth_node.engines.options import add_model_arguments, model_settings
 from depth_node.resources import config_path
 
 if TYPE_CHECKING:
@@ -37,8 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--input",
         default="world",
         metavar="PATH",
-        help="video file, folder of images, or webcam (an index or /dev/video*); default: the "
-        "synthetic world, which has ground truth",
+        help="video file, folder of images, webcam (an index or /dev/video*), or URL of a stream "
+        "(rtsp://...); default: the synthetic world, which has ground truth",
     )
     parser.add_argument("--seconds", type=float, default=20.0, help="how long to watch")
     parser.add_argument("--output", type=Path, default=Path("demo_output"), help="where files go")
@@ -49,8 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="take metres from the world's 16-beam LiDAR; without it depth is relative",
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of the world")
-    parser.add_argument("--model", default="auto", help="network, as the parameter model.name")
-    parser.add_argument("--engine", default="auto", help="engine, as the parameter model.engine")
+    add_model_arguments(parser, "model", "engine")
     parser.add_argument("--json", action="store_true", help="print the report and nothing else")
 
 
@@ -63,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         console.print("ended by Ctrl-C; nothing is written")
         return 130
-    except ProgramEndedError as error:
+    except (EngineError, ProgramEndedError) as error:
         console.print(f"[red]the demo cannot go on:[/red] {escape(str(error))}", soft_wrap=True)
         return 1
 
@@ -80,6 +81,7 @@ def _run(args: argparse.Namespace, console: Console) -> int:
         _render_world(args.seed)
         programs = {"world": ["-m", "depth_node.cli", *_world(args.seed, "--publish")], **programs}
         truth = TRUTH_TOPIC
+    _load_network(args, console)
     from depth_node.demo.report import figures, write
     from depth_node.demo.watch import Watcher
 
@@ -121,6 +123,26 @@ def _render_world(seed: int) -> None:
         code = main(_world(seed, "--render"))
     if code:
         raise ProgramEndedError(f"the world cannot be rendered (exit code {code})")
+
+
+def _load_network(args: argparse.Namespace, console: Console) -> None:
+    """Load the network once in this terminal, where the progress can be seen.
+
+    TensorRT compiles for minutes; the node then takes the engine from the cache, in time.
+
+    Raises:
+        EngineError: the network is not to be had, or no engine runs it.
+    """
+    from depth_node.engines.select import load_engine
+
+    def log(line: str) -> None:
+        console.print(escape(line), soft_wrap=True)
+
+    console.print(
+        "loading the network (compiled engines once; later runs take them from the cache)"
+    )
+    # Tested, and so compiled, for 640x480, which is the size of the world's images.
+    load_engine(model_settings(args), log).close()
 
 
 def _node_command(args: argparse.Namespace) -> list[str]:
@@ -174,7 +196,8 @@ def _table(tally: Tally, left_s: float | None = None) -> Table:
         how = "aligned to the truth per frame" if values["aligned_per_frame"] else "as published"
         table.add_row(
             "error against ground truth",
-            f"AbsRel {values['absrel']:.3f}, delta1 {values['delta1']:.3f} ({how})",
+            f"AbsRel {values['absrel']:.3f}, delta1 {values['delta1']:.3f} "
+            f"over {values['scored_share']:.0%} of the pixels ({how})",
         )
     table.add_row("scale", f"{status['state']} (source {status['source']})")
     table.add_row("network", f"{values['model']} on {values['engine']}")

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from depth_node.demo.score import mean_score
+from depth_node.demo.score import mean_score, mean_share
 from depth_node.demo.watch import Sight, Tally
 from depth_node.geometry.preview import render_preview, render_relative_preview
 from depth_node.parameters import PreviewSettings
@@ -31,6 +31,7 @@ def figures(tally: Tally) -> dict[str, Any]:
         "latency_ms": {f"p{q}": _round(tally.latency_ms(q), 2) for q in (50, 99)},
         "absrel": _round(mean.absrel, 4) if mean else None,
         "delta1": _round(mean.delta1, 4) if mean else None,
+        "scored_share": _round(mean_share(tally.scores), 3),
         "aligned_per_frame": tally.scores[-1].aligned if tally.scores else None,
         "frames_scored": len(tally.scores),
         "scale_status": {"state": state, "source": tally.status.get("source", "unknown")},

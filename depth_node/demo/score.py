@@ -9,6 +9,7 @@ import numpy as np
 
 from depth_node.evaluation.depth import (
     DepthMetrics,
+    Mask,
     align_disparity,
     aligned_depth,
     depth_metrics,
@@ -29,11 +30,14 @@ class Score:
         metrics: the errors.
         depth: HxW float32 metres, as scored.
         aligned: whether scale and shift were fitted to the ground truth first.
+        share: of the pixels with ground truth in range, those that were compared; the others have
+            no finite depth.
     """
 
     metrics: DepthMetrics
     depth: ArrayF32
     aligned: bool
+    share: float
 
 
 def score_relative(disparity: ArrayF32, truth: ArrayF32) -> Score:
@@ -51,8 +55,7 @@ def score_relative(disparity: ArrayF32, truth: ArrayF32) -> Score:
     scale, shift = align_disparity(disparity, truth, mask)
     depth = aligned_depth(disparity, scale, shift, NEAREST_M, FARTHEST_M)
     depth[disparity <= 0.0] = np.inf  # saturated: the network saw sky
-    finite = mask & np.isfinite(depth)
-    return Score(depth_metrics(depth, truth, finite), depth, aligned=True)
+    return _score(depth, truth, mask, aligned=True)
 
 
 def score_metric(depth: ArrayF32, truth: ArrayF32) -> Score:
@@ -66,13 +69,25 @@ def score_metric(depth: ArrayF32, truth: ArrayF32) -> Score:
         EvaluationError: there is too little ground truth in range.
     """
     depth = _fit(depth, truth)
-    mask = valid_mask(truth, NEAREST_M, FARTHEST_M) & np.isfinite(depth)
-    return Score(depth_metrics(depth, truth, mask), depth, aligned=False)
+    return _score(depth, truth, valid_mask(truth, NEAREST_M, FARTHEST_M), aligned=False)
+
+
+def _score(depth: ArrayF32, truth: ArrayF32, mask: Mask, *, aligned: bool) -> Score:
+    """Compare where the depth is finite; `mask` says where there is ground truth."""
+    compared = mask & np.isfinite(depth)
+    metrics = depth_metrics(depth, truth, compared)  # refuses what has nothing to compare
+    share = np.count_nonzero(compared) / np.count_nonzero(mask)
+    return Score(metrics, depth, aligned, share)
 
 
 def mean_score(scores: list[Score]) -> DepthMetrics | None:
     """The mean over frames, or None without any."""
     return mean_metrics([score.metrics for score in scores]) if scores else None
+
+
+def mean_share(scores: list[Score]) -> float:
+    """The mean over frames of what was compared, or NaN without any."""
+    return float(np.mean([score.share for score in scores])) if scores else np.nan
 
 
 def _fit(values: ArrayF32, truth: ArrayF32) -> ArrayF32:

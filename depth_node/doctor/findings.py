@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from depth_node.health import Level
+from depth_node.health import Level, apart
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,7 @@ class Finding:
             text: the message.
             cure: taken when the message names none.
         """
-        seen, _, own_cure = text.partition("; ")
-        return cls(level, topic, seen, own_cure or cure)
+        return cls(level, topic, *apart(text, cure))
 
     def line(self) -> str:
         """The finding as one line of text."""

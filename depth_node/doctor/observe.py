@@ -162,7 +162,7 @@ class _Observer:
         }
         seen.simulated = "/clock" in seen.topics
         seen.depth_nodes = sorted(self._reports)
-        seen.node = self._find_node()
+        self._follow(self._find_node())
         if seen.node is not None:
             self._ask(GetState, f"{seen.node}/get_state", GetState.Request())
             request = GetParameters.Request(names=list(_ASKED))
@@ -170,6 +170,28 @@ class _Observer:
             seen.report = self._reports.get(seen.node, [])
         self._resolve_topics()
         self._listen_to_camera()
+
+    def _follow(self, node: str | None) -> None:
+        """Look at this node from now on; what another one answered is not its state."""
+        seen = self._seen
+        if node == seen.node:
+            return
+        if seen.node is not None:
+            self._forget_node()
+        seen.node = node
+
+    def _forget_node(self) -> None:
+        """Drop what a node answered, and the camera that it named."""
+        for client, _ in self._asked.values():
+            self._node.destroy_client(client)
+        for _, subscription in self._subscriptions.values():
+            self._node.destroy_subscription(subscription)
+        self._asked.clear()
+        self._subscriptions.clear()
+        seen = self._seen
+        seen.state, seen.parameters, seen.report = None, {}, []
+        seen.image_topic = seen.image_type = seen.info_topic = None
+        seen.images, seen.infos = Arrivals(), Arrivals()
 
     def _find_node(self) -> str | None:
         """The node asked for; without a name, `depth_node`, or whichever sends its diagnostics."""

@@ -6,7 +6,7 @@ from collections import deque
 from typing import Any
 
 from depth_node.geometry.calibration import CalibrationError
-from depth_node.health import Health, Level
+from depth_node.health import Health, Level, apart
 from depth_node.ros.camera_info import camera_from_info, optical_frame_warning
 from depth_node.ros.wire import stamp_ns
 from depth_node.types import CameraModel
@@ -15,6 +15,7 @@ KEPT = 16
 """CameraInfo messages kept for matching by stamp: half a second at 30 Hz."""
 LONGEST = 255
 """Coefficients of distortion, and characters of a name, that a kept CameraInfo may have."""
+_CURE = "correct the driver's CameraInfo, or set camera.calibration to a calibration file"
 
 
 class CameraInfoCache:
@@ -45,7 +46,7 @@ class CameraInfoCache:
         """The calibration for an image of this header and size, or None when there is none."""
         warning = optical_frame_warning(header.frame_id)
         if warning:
-            self._health.report("frame_id", Level.WARN, warning)
+            self._health.report("frame_id", Level.WARN, *apart(warning, _CURE))
         else:
             self._health.clear("frame_id")
         infos = list(self._infos)
@@ -54,8 +55,8 @@ class CameraInfoCache:
                 "camera_info",
                 Level.ERROR,
                 f"images arrive but no CameraInfo on {self._topic}: only relative depth is "
-                "published. Start the driver's calibration, remap camera_info, or set "
-                "camera.calibration",
+                "published",
+                "start the driver's calibration, remap camera_info, or set camera.calibration",
             )
             return None
         stamp = stamp_ns(header)
@@ -65,16 +66,17 @@ class CameraInfoCache:
                 raise CalibrationError(msg)
             camera = self._convert(msg, width, height)
         except CalibrationError as error:
-            text = f"{self._topic}: {error}. Only relative depth is published until then"
-            self._health.report("camera_info", Level.ERROR, text)
+            seen, cure = apart(str(error), _CURE)
+            cure += "; until then only relative depth is published"
+            self._health.report("camera_info", Level.ERROR, f"{self._topic}: {seen}", cure)
             return None
         if msg.header.frame_id != header.frame_id:
             self._health.report(
                 "camera_info",
                 Level.WARN,
                 f"the image is in frame {header.frame_id!r} but its CameraInfo in "
-                f"{msg.header.frame_id!r}; the image's frame is used. Check that both come from "
-                "one camera",
+                f"{msg.header.frame_id!r}, and the image's frame is used",
+                "check that both come from one camera",
             )
         else:
             self._health.clear("camera_info")

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from sensor_msgs.msg import CompressedImage
 
+from depth_node.health import joined
 from depth_node.ros.images import demosaic
 from depth_node.ros.wire import MAX_PIXELS, ConversionError
 from depth_node.types import ImageU8
@@ -27,6 +28,7 @@ _JPEG_PIXELS_A_BYTE = 512  # Huffman codes spend a bit or more on the mean of 8x
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_STANDALONE = frozenset({0x01, *range(0xD0, 0xD9)})
 _JPEG_SCAN, _JPEG_END = 0xDA, 0xD9
+_DAMAGED_CURE = "check the camera's driver, and the transport that the image came by"
 # CameraInfo describes the sensor's rows and columns, so an EXIF orientation must not turn them.
 _READ_COLOR = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 _READ_GREY = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION
@@ -52,32 +54,33 @@ def decode_compressed(msg: CompressedImage, max_pixels: int = MAX_PIXELS) -> Ima
     """
     label = msg.format.lower()
     if "compresseddepth" in label:
-        raise ConversionError(
-            f"format {msg.format!r} is compressed depth, not a camera image; subscribe to the "
-            "camera's colour or grey topic"
-        )
+        seen = f"format {msg.format!r} is compressed depth, not a camera image"
+        raise ConversionError(joined(seen, "subscribe to the camera's colour or grey topic"))
     data = bytes(msg.data)
     if data.startswith(_JPEG_MAGIC):
         kind, (width, height) = "JPEG", _jpeg_size(data)
     elif data.startswith(_PNG_MAGIC):
         kind, (width, height) = "PNG", png_size(data)
     else:
-        raise ConversionError(
+        seen = (
             f"compressed image of format {msg.format!r}: {len(data)} bytes that begin with "
-            f"{data[:8].hex(' ') or 'nothing'} are neither JPEG nor PNG; publish jpeg or png"
+            f"{data[:8].hex(' ') or 'nothing'} are neither JPEG nor PNG"
         )
+        raise ConversionError(joined(seen, "publish jpeg or png"))
     what = f"{kind} of {width}x{height}"
     if width == 0 or height == 0:
-        raise ConversionError(f"{what} has no pixels; expected a width and height above 0")
+        raise ConversionError(
+            f"{what} has no pixels, expected a width and height above 0; {_DAMAGED_CURE}"
+        )
     if width * height > max_pixels:
         raise ConversionError(
-            f"{what} claims {width * height} pixels, more than the {max_pixels} accepted; it was "
-            "not decoded: reduce the camera's resolution"
+            f"{what} claims {width * height} pixels, more than the {max_pixels} accepted, and was "
+            "not decoded; reduce the camera's resolution"
         )
     if width * height > _capacity(kind, data):
         raise ConversionError(
-            f"{what} has only {len(data)} bytes, which cannot hold so many pixels; it is damaged, "
-            "and was not decoded"
+            f"{what} has only {len(data)} bytes, which cannot hold so many pixels: it is damaged, "
+            f"and was not decoded; {_DAMAGED_CURE}"
         )
 
     original = label.split(";")[0].strip()
@@ -86,9 +89,10 @@ def decode_compressed(msg: CompressedImage, max_pixels: int = MAX_PIXELS) -> Ima
         pixels = np.frombuffer(data, np.uint8)
         decoded = cv2.imdecode(pixels, _READ_GREY if mosaic else _READ_COLOR)
     except cv2.error as error:
-        raise ConversionError(f"{what} is damaged: OpenCV cannot decode it ({error})") from error
+        seen = f"{what} is damaged, OpenCV cannot decode it ({error})"
+        raise ConversionError(joined(seen, _DAMAGED_CURE)) from error
     if decoded is None or decoded.shape[:2] != (height, width):
-        raise ConversionError(f"{what} is damaged: OpenCV cannot decode it; check the transport")
+        raise ConversionError(f"{what} is damaged: OpenCV cannot decode it; {_DAMAGED_CURE}")
     image = np.asarray(decoded, np.uint8)
     if mosaic:
         return demosaic(image, original)
@@ -112,17 +116,17 @@ def png_size(data: bytes) -> tuple[int, int]:
         ConversionError: the header, the end or a part of a chunk is missing.
     """
     if len(data) < 33 or data[8:16] != b"\x00\x00\x00\x0dIHDR":
-        raise ConversionError(f"PNG of {len(data)} bytes has no whole header; it is truncated")
+        raise _truncated("PNG", data, "has no whole header")
     position, kind = 8, b""
     while kind != b"IEND":
         if position + 12 > len(data):
-            raise ConversionError(f"PNG of {len(data)} bytes has no end chunk; it is truncated")
+            raise _truncated("PNG", data, "has no end chunk")
         (length,) = struct.unpack_from(">I", data, position)
         kind = data[position + 4 : position + 8]
         position += 12 + length
     if position > len(data):
         raise ConversionError(
-            f"PNG of {len(data)} bytes has an end chunk of {length}; it is damaged"
+            f"PNG of {len(data)} bytes is damaged: its end chunk has {length}; {_DAMAGED_CURE}"
         )
     width, height = struct.unpack(">II", data[16:24])
     return width, height
@@ -133,7 +137,7 @@ def _jpeg_size(data: bytes) -> tuple[int, int]:
     position = 2
     while position + 4 <= len(data):
         if data[position] != 0xFF:
-            raise ConversionError(f"JPEG is damaged: no marker at byte {position} of its header")
+            raise _damaged_jpeg(f"no marker at byte {position} of its header")
         marker = data[position + 1]
         if marker == 0xFF:  # fill byte
             position += 1
@@ -142,15 +146,24 @@ def _jpeg_size(data: bytes) -> tuple[int, int]:
             position += 2
             continue
         if marker in {_JPEG_SCAN, _JPEG_END}:
-            raise ConversionError("JPEG is damaged: it has pixels before the header of its frame")
+            raise _damaged_jpeg("it has pixels before the header of its frame")
         (length,) = struct.unpack_from(">H", data, position + 2)
         if marker in _JPEG_FRAMES and length >= 8 and position + 9 <= len(data):
             # Embedded thumbnails have an end marker as well, but they lie before the frame.
             if data.rfind(b"\xff\xd9") < position:
-                raise ConversionError(f"JPEG of {len(data)} bytes has no end; it is truncated")
+                raise _truncated("JPEG", data, "has no end")
             height, width = struct.unpack_from(">HH", data, position + 5)
             return width, height
         if length < 2:
-            raise ConversionError(f"JPEG is damaged: a segment of {length} bytes at {position}")
+            raise _damaged_jpeg(f"a segment of {length} bytes at {position}")
         position += 2 + length
-    raise ConversionError(f"JPEG of {len(data)} bytes ends within its header; it is truncated")
+    raise _truncated("JPEG", data, "ends within its header")
+
+
+def _truncated(kind: str, data: bytes, how: str) -> ConversionError:
+    text = f"{kind} of {len(data)} bytes {how}: it is truncated; {_DAMAGED_CURE}"
+    return ConversionError(text)
+
+
+def _damaged_jpeg(how: str) -> ConversionError:
+    return ConversionError(f"JPEG is damaged: {how}; {_DAMAGED_CURE}")

@@ -14,7 +14,7 @@ from rclpy.qos import ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from depth_node.cameras.calibration import CalibrationError, fit_to_size, read_calibration
-from depth_node.health import Health, Level
+from depth_node.health import Health, Level, apart
 from depth_node.parameters import CameraSettings
 from depth_node.ros.calibration import CameraInfoCache
 from depth_node.ros.compressed_image import decode_compressed
@@ -219,16 +219,16 @@ class ImageTopic:
             self._health.report(
                 "camera",
                 Level.ERROR,
-                f"nobody publishes {self.topic} as an image; start the camera driver, or remap: "
-                "--ros-args -r image:=/your/camera/image_raw",
+                f"nobody publishes {self.topic} as an image",
+                "start the camera driver, or remap: --ros-args -r image:=/your/camera/image_raw",
             )
         else:
             self._health.report(
                 "camera",
                 Level.ERROR,
-                f"{self.topic} is published but no image has arrived for 2 s or more; if the "
-                "driver runs, the message is too large for the transport: start both ends with "
-                "the Fast DDS profile of this package, and see `depth-node doctor`",
+                f"{self.topic} is published but no image has arrived for {SILENCE_S:g} s or more",
+                "if the driver runs, the message is too large for the transport: start both ends "
+                "with the Fast DDS profile of this package, and see `depth-node doctor`",
             )
 
     def _on_image(self, msg: Any) -> None:
@@ -258,8 +258,9 @@ class ImageTopic:
         try:
             camera = fit_to_size(self._fixed, width, height)
         except CalibrationError as error:
-            text = f"camera.calibration: {error}. Only relative depth is published"
-            self._health.report("camera_info", Level.ERROR, text)
+            seen, cure = apart(str(error), "calibrate the camera at this size")
+            seen = f"camera.calibration: {seen}, only relative depth is published"
+            self._health.report("camera_info", Level.ERROR, seen, cure)
             return None
         self._health.clear("camera_info")
         return camera

@@ -16,7 +16,7 @@ from depth_node.engines.base import EngineError
 from depth_node.engines.select import load_engine
 from depth_node.engines.shared import EnginePool, EngineShare
 from depth_node.geometry.transforms import Transforms
-from depth_node.health import Health, Level
+from depth_node.health import Health, Level, apart
 from depth_node.metrics import Metrics
 from depth_node.parameters import ParameterError, Settings
 from depth_node.pipeline import Pipeline
@@ -132,21 +132,22 @@ class DepthNode(LifecycleNode):
         self, name: str, step: Callable[[], None], undo: Callable[[], None] | None = None
     ) -> TransitionCallbackReturn:
         """Run one transition; rclpy swallows exceptions in silence, so none may leave here."""
+        unknown: Exception | None = None
         try:
             step()
         except (ParameterError, EngineError, CameraError, ValueError, OSError) as error:
-            reason = str(error)
-            _log.error("cannot %s: %s", name, reason)
+            reason, cure = apart(str(error), f"mend that, and {name} the node again")
         except Exception as error:
-            reason = f"{type(error).__name__}: {error}; see the node's log"
-            _log.exception("cannot %s", name)
+            unknown = error
+            reason, cure = f"{type(error).__name__}: {error}", "see the traceback in the node's log"
         else:
             self.health.clear("transition")
             return SUCCESS
-        self.health.report("transition", Level.ERROR, f"cannot {name}: {reason}")
+        problem = ("transition", Level.ERROR, f"cannot {name}: {reason}", cure)
+        self.health.report(*problem, error=unknown, asked=True)
         if undo is not None:
             self._try(f"undo {name}", undo)
-            self.health.report("transition", Level.ERROR, f"cannot {name}: {reason}")
+            self.health.report(*problem)  # what could be undone has cleared it
         return FAILURE
 
     def _configure(self) -> None:
@@ -264,7 +265,8 @@ class DepthNode(LifecycleNode):
                 "name",
                 Level.WARN,
                 f"another node is called {self.get_fully_qualified_name()} too: either may answer "
-                "a service or parameter call. Stop one, or rename it: --ros-args -r __node:=name",
+                "a service or parameter call",
+                "stop one, or rename it: --ros-args -r __node:=name",
             )
         else:
             self.health.clear("name")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -13,7 +12,7 @@ from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 
 from depth_node.geometry.transforms import TransformError, Transforms
-from depth_node.health import Health, Level, concise
+from depth_node.health import Health, Level, apart
 from depth_node.parameters import Settings
 from depth_node.ros.followed_topic import SILENCE_S
 from depth_node.ros.ground_input import GroundInput
@@ -30,7 +29,6 @@ from depth_node.types import CameraModel, Disparity, Frame, ScaleEstimate, Scale
 
 LOOK_PERIOD_S = 0.5
 """How often the graph is asked who publishes the sensors' topics."""
-_log = logging.getLogger(__name__)
 
 
 class ScaleInputs:
@@ -61,8 +59,6 @@ class ScaleInputs:
         self._timer: Any = None
         self._running = False
         self._lock = threading.Lock()
-        self._problems: dict[str, str] = {}
-        self._logged: set[tuple[str, str]] = set()
         self._sensors = [RangingSensor(node, name, getattr(settings, name).topic) for name in KINDS]
         self._ground = GroundInput(node, settings.ground)
 
@@ -97,10 +93,10 @@ class ScaleInputs:
             self._timer = None
         for sensor in self._sensors:
             sensor.close()
-            self._well(sensor.name)
+            self._health.clear(sensor.name)
             self._health.clear(f"{sensor.name} extrinsics")
         self._ground.close()
-        self._well("ground")
+        self._health.clear("ground")
 
     def look(self) -> None:
         """Subscribe to what is enabled and published now."""
@@ -113,14 +109,14 @@ class ScaleInputs:
                 sensor.topic.look()
             else:
                 sensor.close()
-                self._well(sensor.name)
+                self._health.clear(sensor.name)
                 self._health.clear(f"{sensor.name} extrinsics")
         if "ground" in wanted and settings.ground.direction == "imu":
             self._ground.imu.look()
         else:
             self._ground.close()
         if "ground" not in wanted:
-            self._well("ground")
+            self._health.clear("ground")
         listens = self._listens_since_ns is not None
         if not listens and any(_needs_tf(settings, name) for name in wanted):
             self._transforms = self._listen()
@@ -155,7 +151,7 @@ class ScaleInputs:
             except ConversionError as error:
                 self._refuse(sensor, "unreadable", error)
             else:
-                self._well(sensor.name)
+                self._health.clear(sensor.name)
                 if points is not None:
                     estimator.add(points)
 
@@ -170,7 +166,7 @@ class ScaleInputs:
                 continue
             self._warn(
                 topic,
-                f"{source}: its points fit the picture better when they are {where}; "
+                f"{source}: its points fit the picture better when they are {where}",
                 "calibrate its extrinsics, or set scale.align to false if they are right",
             )
 
@@ -182,47 +178,37 @@ class ScaleInputs:
             )
         except (ConversionError, TransformError) as error:
             if not (isinstance(error, TransformError) and self._too_early_for_tf(frame)):
-                self._report("ground", type(error).__name__, str(error))
+                self._report("ground", error)
             return None
-        self._well("ground")
+        self._health.clear("ground")
         return reference
 
     def _refuse(self, sensor: RangingSensor, why: str, error: Exception) -> None:
         sensor.refused[why] += 1
-        self._report(sensor.name, why, str(error))
+        self._report(sensor.name, error)
 
-    def _report(self, source: str, why: str, text: str) -> None:
-        """Tell the diagnostics, and the log the first time: a sensor may fail with every frame."""
-        problem = concise(f"{source}: {text}")
-        if not self._warn(source, problem):
-            return
-        with self._lock:
-            self._problems[source] = problem
-        if (source, why) not in self._logged:
-            self._logged.add((source, why))
-            _log.warning("%s", problem)
+    def _report(self, source: str, error: Exception) -> None:
+        seen, cure = apart(
+            str(error), f"check what it needs (docs/scale_sources.md), or disable {source}"
+        )
+        self._warn(source, f"{source}: {seen}", cure)
 
-    def _warn(self, topic: str, text: str) -> bool:
-        """Tell the diagnostics, unless stopped meanwhile: then nobody would take it back."""
+    def _warn(self, topic: str, seen: str, cure: str) -> None:
+        """Report, unless stopped meanwhile: then nobody would take it back."""
         with self._lock:
             if self._running:
-                self._health.report(topic, Level.WARN, text)
-            return self._running
+                self._health.report(topic, Level.WARN, seen, cure)
 
     def _too_early_for_tf(self, frame: Frame) -> bool:
         """Whether transforms that are published may still be unheard."""
         since_ns = self._listens_since_ns
         return since_ns is None or frame.received_ns < since_ns + SILENCE_S * 1e9
 
-    def _well(self, source: str) -> None:
-        with self._lock:
-            self._problems.pop(source, None)
-        self._health.clear(source)
-
     def problems(self) -> str:
         """What keeps enabled sources from being used now, or empty."""
-        with self._lock:
-            return "; ".join(self._problems.values())
+        names = [*(sensor.name for sensor in self._sensors), "ground"]
+        problems = [self._health.problem(name) for name in names]
+        return "; ".join(problem.text for problem in problems if problem is not None)
 
     def facts(self) -> dict[str, str]:
         """What each enabled sensor gives, for the diagnostics."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import cv2
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from depth_node.network.adopt import add_graph
+from depth_node.network.build import normalised
 from depth_node.network.compose import Size, compose
 from depth_node.network.errors import ModelError
 from depth_node.network.front import split_front
@@ -87,12 +89,30 @@ def test_the_front_is_the_reference_preprocessing(text, shape):
     model = compose(core(), RELATIVE, size, "fp32")
     h, w = size.of(*shape, 14)
     pixels = cv2.resize(image.astype(np.float32) / 255, (w, h), interpolation=cv2.INTER_CUBIC)
-    normalised = (pixels - np.array(RELATIVE.mean)) / np.array(RELATIVE.std)
-    expected = normalised.mean(axis=-1)
+    centred = (pixels - np.array(RELATIVE.mean)) / np.array(RELATIVE.std)
+    expected = centred.mean(axis=-1)
     session = onnxruntime.InferenceSession(model.SerializeToString())
     seen = session.run(None, {"image": image})[0]
     assert seen.shape == (h, w)
     assert np.linalg.norm(seen - expected) <= 1e-3 * np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize(("shape", "pads"), [((120, 160), (23, 26)), ((512, 288), (48, 36))])
+def test_a_padded_network_sees_a_reflected_border_and_gives_the_image_alone(shape, pads):
+    entry = dataclasses.replace(RELATIVE, interpolation="linear", padded=True)
+    noise = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    image = cv2.GaussianBlur(noise, (0, 0), 2)
+    size = Size(height=56, width=70)
+    model = compose(core(), entry, size, "fp32")
+    onnx.checker.check_model(model, full_check=True)
+    raw = normalised(entry, size, image).mean(axis=1)[0]
+    (rows, columns), (height, width) = pads, shape
+    whole = cv2.resize(raw, (width + 2 * columns, height + 2 * rows), interpolation=cv2.INTER_CUBIC)
+    expected = np.maximum(whole[rows:-rows, columns:-columns], raw.min())
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    seen = session.run(None, {"image": image})[0]
+    np.testing.assert_allclose(seen, expected, atol=1e-4)
+    assert split_front(model) is None  # OpenCV's resize, which would be done first, is another one
 
 
 def test_a_metric_network_gives_inverse_metres():

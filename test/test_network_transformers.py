@@ -16,7 +16,9 @@ pytest.importorskip("transformers")
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
-from depth_node.network import architecture, large
+import onnx
+
+from depth_node.network import architecture, front, large
 from depth_node.network.build import normalised
 from depth_node.network.compose import Size, compose
 from depth_node.network.errors import ModelError
@@ -68,6 +70,33 @@ def dpt_hybrid() -> dict[str, Any]:
     return config.to_dict()
 
 
+def zoedepth() -> dict[str, Any]:
+    """As Intel/zoedepth-kitti: one head, whose published range is that of NYU."""
+    from transformers import BeitConfig, ZoeDepthConfig
+
+    backbone = BeitConfig(
+        **NARROW,
+        image_size=64,
+        intermediate_size=64,
+        use_relative_position_bias=True,
+        use_mask_token=False,
+        reshape_hidden_states=False,
+        out_features=["stage1", "stage2", "stage3", "stage4"],
+    )
+    config = ZoeDepthConfig(
+        backbone_config=backbone,
+        backbone_hidden_size=32,
+        **NECK,
+        bottleneck_features=16,
+        num_out_features=[16, 16, 16, 16],
+        bin_embedding_dim=16,
+        num_relative_features=8,
+        bin_centers_type="normed",
+        bin_configurations=[{"name": "nyu", "n_bins": 64, "min_depth": 0.001, "max_depth": 10.0}],
+    )
+    return config.to_dict()
+
+
 def depth_pro() -> dict[str, Any]:
     """As apple/DepthPro-hf, an eighth as wide: three scales of patches, and a field of view."""
     from transformers import DepthProConfig
@@ -91,6 +120,10 @@ def depth_pro() -> dict[str, Any]:
 ENTRIES = {
     "dpt": Entry("dpt", "MIT", "relative", "disparity", "", "transformers", multiple=32),
     "dpt_hybrid": Entry("dpt", "MIT", "relative", "disparity", "", "transformers", multiple=32),
+    "zoedepth": Entry(
+        "zoe", "MIT", "metric", "depth", "", "transformers", max_depth_m=80.0, multiple=32,
+        mean=(0.5,) * 3, std=(0.5,) * 3, interpolation="linear", padded=True,
+    ),
     "depth_pro": Entry(
         "pro", "apple-amlr", "metric", "disparity", "", "transformers", multiple=128,
         input_size=128, mean=(0.5,) * 3, std=(0.5,) * 3, interpolation="linear",
@@ -105,6 +138,10 @@ def network(folder: Path, name: str) -> Any:
     config.write_text(json.dumps(globals()[name]()))
     torch.manual_seed(0)
     module = architecture.build_module(ENTRIES[name], config)
+    if name == "zoedepth":  # metres that follow the image
+        for weight in module.parameters():
+            if weight.ndim > 1:
+                torch.nn.init.xavier_normal_(weight, gain=1.5)
     if name == "depth_pro":  # a field of view of some 60 degrees
         torch.nn.init.normal_(module.fov_model.head.layers[-1].weight, std=1e-3)
         torch.nn.init.constant_(module.fov_model.head.layers[-1].bias, 60.0)
@@ -165,6 +202,79 @@ def test_depth_pro_gives_inverse_metres_from_camera_bytes(tmp_path):
     assert relative_error(run(model, image=image), wanted) <= 1e-3
 
 
+def photograph(height: int, width: int) -> np.ndarray:
+    """A smooth picture: bytes, RGB, brighter to the lower right, so that a shift of it shows."""
+    noise = np.random.default_rng(0).integers(0, 128, (height, width, 3), dtype=np.uint8)
+    slope = np.linspace(0, 63, height)[:, None] + np.linspace(0, 63, width)
+    picture = cv2.GaussianBlur(noise, (0, 0), 5) + slope[..., None]
+    return picture.astype(np.uint8)
+
+
+def zoedepth_metres(module: Any, side: int, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The pixels (1x3xhxw) and metres (HxW) that transformers makes of an image.
+
+    Its cubic resize may overshoot at edges; no nearer than the nearest that the network gave.
+    """
+    pytest.importorskip("PIL")  # its image processors do not start without
+    from transformers import ZoeDepthImageProcessor
+
+    processor = ZoeDepthImageProcessor(size={"height": side, "width": side * 4 // 3})
+    pixels = processor(images=image, return_tensors="pt")["pixel_values"]
+    with torch.no_grad():
+        seen = module(pixels)
+    (result,) = processor.post_process_depth_estimation(seen, source_sizes=[image.shape[:2]])
+    return pixels.numpy(), result["predicted_depth"].clamp(min=seen.predicted_depth.min()).numpy()
+
+
+@pytest.mark.parametrize(
+    ("shape", "size"), [((120, 160), "96x128"), ((144, 256), "96x160"), ((512, 288), "224x128")]
+)
+def test_zoedepth_gives_the_metres_of_transformers_from_camera_bytes(tmp_path, shape, size):
+    entry, module = ENTRIES["zoedepth"], network(tmp_path, "zoedepth")
+    image, fixed = photograph(*shape), Size.parse(size, 32)
+    pixels, metres = zoedepth_metres(module, 96, image)
+    assert pixels.shape[2:] == (fixed.height, fixed.width)
+    np.testing.assert_allclose(normalised(entry, fixed, image), pixels, atol=1e-5)
+    model = compose(export_core(entry, module, fixed), entry, fixed, "fp32")
+    onnx.checker.check_model(model, full_check=True)
+    assert front.split_front(model) is None  # OpenCV's resize is another one
+    disparity = run(model, image=image)
+    assert disparity.shape == shape
+    assert relative_error(1.0 / disparity, metres) <= 1e-4
+    assert 1.0 / disparity.max() == pytest.approx(metres.min(), rel=1e-3)
+
+
+def test_openvino_pads_and_crops_as_onnx_runtime(tmp_path):
+    openvino = pytest.importorskip("openvino")
+    entry, size = ENTRIES["zoedepth"], Size(height=96, width=128)
+    model = compose(export_core(entry, network(tmp_path, "zoedepth"), size), entry, size, "fp32")
+    image = photograph(120, 160)
+    core = openvino.Core()
+    network_there = core.read_model(model.SerializeToString())
+    network_there.reshape({"image": list(image.shape)})
+    seen = core.compile_model(network_there, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(image)[0]
+    assert relative_error(seen, run(model, image=image)) <= 1e-3
+
+
+def test_the_range_of_the_entry_takes_the_place_of_the_published_one(tmp_path):
+    from transformers import ZoeDepthConfig, ZoeDepthForDepthEstimation
+
+    module, image = network(tmp_path, "zoedepth"), photograph(120, 160)
+    published = ZoeDepthForDepthEstimation(ZoeDepthConfig(**zoedepth())).eval()
+    published.load_state_dict(module.state_dict())
+    far, near = (zoedepth_metres(m, 96, image)[1] for m in (module, published))
+    nearest = 0.001
+    wanted = nearest + (near - nearest) * (80.0 - nearest) / (10.0 - nearest)
+    assert relative_error(far, wanted) <= 1e-4
+
+
+def test_the_shipped_zoedepths_run_at_the_size_of_their_reference():
+    for name, farthest in (("zoedepth-nyu", 10.0), ("zoedepth-kitti", 80.0)):
+        entry = find_entry(name)
+        assert (entry.default_size, entry.max_depth_m) == ("384x512", farthest)
+        assert (entry.padded, entry.output, entry.non_commercial) == (True, "depth", False)
+
+
 def test_depth_pro_is_for_research_only_and_runs_at_one_size():
     entry = find_entry("depth-pro")
     assert entry.non_commercial
@@ -223,6 +333,7 @@ def test_dpt_loads_without_the_layer_that_it_never_calls(tmp_path):
     [
         ("dpt", "neck.fusion_stage.layers.1.residual_layer1.convolution1.weight"),
         ("dpt", "neck.fusion_stage.layers.0.residual_layer2.convolution1.weight"),
+        ("zoedepth", "neck.fusion_stage.layers.0.residual_layer1.convolution1.weight"),
     ],
 )
 def test_any_other_layer_that_is_missing_is_named(tmp_path, name, missing):
@@ -240,10 +351,19 @@ def test_a_config_that_describes_no_depth_network_is_refused(tmp_path):
         architecture.build_module(ENTRIES["dpt"], config)
 
 
-def test_a_zoedepth_is_refused_since_a_graph_would_keep_one_of_its_heads(tmp_path):
+def test_a_zoedepth_of_two_heads_is_refused_since_a_graph_would_keep_one(tmp_path):
     config = tmp_path / "config.json"
-    config.write_text('{"model_type": "zoedepth"}')
-    with pytest.raises(ModelError, match=r"ZoeDepth.*chooses its head by the image"):
+    values = zoedepth()
+    values["bin_configurations"] *= 2
+    config.write_text(json.dumps(values))
+    with pytest.raises(ModelError, match=r"2 heads.*by the image. Take zoedepth-nyu"):
+        architecture.build_module(ENTRIES["zoedepth"], config)
+
+
+def test_a_zoedepth_is_refused_by_an_entry_that_does_not_pad(tmp_path):
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(zoedepth()))
+    with pytest.raises(ModelError, match=r"dpt lacks the padding.*--like zoedepth-nyu"):
         architecture.build_module(ENTRIES["dpt"], config)
 
 

@@ -59,18 +59,38 @@ def build_module(entry: Entry, config: Path | None = None) -> Any:
         ) from error
     try:
         values = json.loads(content)
-        model_type = values.pop("model_type")
-        if model_type == "zoedepth":
-            # Its `forward` takes the head for rooms or for streets by what the image shows, and
-            # tracing keeps the one that it took once; its reference pads images, the front does not
-            raise ModelError(
-                f"{config} describes a ZoeDepth, which no graph can follow: it chooses its head by "
-                "the image. Take a metric entry of depth-node models list"
-            )
-        described = transformers.AutoConfig.for_model(model_type, **values)
+        described = transformers.AutoConfig.for_model(values.pop("model_type"), **values)
+        if described.model_type == "zoedepth":
+            _fit_zoedepth(described, entry, config)
         return transformers.AutoModelForDepthEstimation.from_config(described).eval()
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"{config} describes no depth network: {error}") from error
+
+
+def _fit_zoedepth(described: Any, entry: Entry, config: Path) -> None:
+    """Refuse a ZoeDepth that no graph can follow, and give it the range of its entry.
+
+    Intel/zoedepth-kitti is published with the range of NYU, 10 m, which makes its metres eight
+    times too small (its discussion 1; isl-org/ZoeDepth, issues 28 and 139): it was trained up to
+    80 m (`zoedepth/utils/config.py` there).
+
+    Raises:
+        ModelError: it has several heads, or the entry is not of a ZoeDepth.
+    """
+    heads = described.bin_configurations
+    if len(heads) != 1:
+        # `forward` takes the head for rooms or for streets by what the image shows, and tracing
+        # keeps the one that it took once.
+        raise ModelError(
+            f"{config} describes a ZoeDepth of {len(heads)} heads, which no graph can follow: it "
+            "chooses its head by the image. Take zoedepth-nyu (indoors) or zoedepth-kitti"
+        )
+    if not entry.padded:
+        raise ModelError(
+            f"{config} describes a ZoeDepth, and {entry.name} lacks the padding of one; add it "
+            "with --like zoedepth-nyu or zoedepth-kitti"
+        )
+    heads[0]["max_depth"] = entry.max_depth_m or heads[0]["max_depth"]
 
 
 def traceable(entry: Entry, module: Any) -> Any:

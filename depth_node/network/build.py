@@ -123,10 +123,10 @@ def export_variants(
 
 
 def normalised(entry: Entry, size: Size, image: ImageU8) -> ArrayF32:
-    """The reference preprocessing: resize of the float image, normalisation, planes.
+    """The reference preprocessing: padding, resize of the float image, normalisation, planes.
 
     Args:
-        entry: the network, for its interpolation and normalisation.
+        entry: the network, for its padding, interpolation and normalisation.
         size: the network's size.
         image: HxWx3 uint8 RGB.
 
@@ -135,10 +135,27 @@ def normalised(entry: Entry, size: Size, image: ImageU8) -> ArrayF32:
     """
     h, w = size.of(image.shape[0], image.shape[1], entry.multiple)
     pixels = image.astype(np.float32) / 255.0
-    interpolation = cv2.INTER_CUBIC if entry.interpolation == "cubic" else cv2.INTER_LINEAR
-    resized = cv2.resize(pixels, (w, h), interpolation=interpolation)
+    resized = _resized(entry, pixels, h, w)
     centred = (resized - np.array(entry.mean)) / np.array(entry.std)
     return np.ascontiguousarray(centred.transpose(2, 0, 1)[None], dtype=np.float32)
+
+
+def _resized(entry: Entry, pixels: ArrayF32, height: int, width: int) -> ArrayF32:
+    """Pad, where the network is a padded one, and resize float32 HxWx3 to (height, width)."""
+    if not entry.padded:
+        interpolation = cv2.INTER_CUBIC if entry.interpolation == "cubic" else cv2.INTER_LINEAR
+        return np.asarray(cv2.resize(pixels, (width, height), interpolation=interpolation))
+    borders = [(n, n) for n in (int(3.0 * np.sqrt(side / 2.0)) for side in pixels.shape[:2])]
+    padded = np.pad(pixels, [*borders, (0, 0)], mode="reflect")
+    # OpenCV has no resize that lays the corner pixels on each other
+    rows = np.linspace(0.0, padded.shape[0] - 1.0, height)
+    columns = np.linspace(0.0, padded.shape[1] - 1.0, width)
+    top = np.minimum(rows.astype(np.intp), padded.shape[0] - 2)
+    left = np.minimum(columns.astype(np.intp), padded.shape[1] - 2)
+    down = (rows - top).astype(np.float32)[:, None, None]
+    right = (columns - left).astype(np.float32)[:, None]
+    tall = padded[top] * (1.0 - down) + padded[top + 1] * down
+    return np.asarray(tall[:, left] * (1.0 - right) + tall[:, left + 1] * right, dtype=np.float32)
 
 
 def _difference(path: Path, fp32: Path, images: Sequence[ImageU8]) -> float:

@@ -4,6 +4,13 @@ The front resizes as the reference preprocessing of Depth Anything V2 does (its 
 and `infer_image`: cubic on the float image, aspect kept, the short side at the network's size,
 sides rounded to a multiple of the patch; other networks may be linear), and normalises. It stays in
 fp32 whatever the network's precision is.
+
+For ZoeDepth they do what `ZoeDepthImageProcessor` of transformers does, after
+`zoedepth/models/depth_model.py` of isl-org/ZoeDepth: the front reflects the image's border by
+int(3 sqrt(side / 2)) pixels and resizes with aligned corners, the end resizes the depth to the
+padded image (cubic) and cuts the padding off, so that the disparity has the image's size. Where the
+cubic overshoots at an edge it is kept from going below all that the network gave: the reference may
+end below 0 m there, which would be an obstacle at the lens.
 """
 
 from __future__ import annotations
@@ -21,6 +28,36 @@ OPSET = 18
 PIXELS = "pixels"
 RAW = "raw"
 _NEAREST_M = 1e-3
+_BORDERS = ("pad_hw", "stop_hw", "whole_hw")
+"""(rows, columns) of the padding on one side, of it and the image, and of the padded image: int64,
+computed by the front and read by the end of a padded network."""
+_PADDING = """
+          side = Shape (image)
+          side_hw = Slice (side, zero, two)
+          side_float = Cast <to = 1> (side_hw)
+          halves = Constant <value = float {2.0}> ()
+          factor = Constant <value = float {3.0}> ()
+          half = Div (side_float, halves)
+          root = Sqrt (half)
+          border = Mul (root, factor)
+          pad_hw = Cast <to = 7> (border)
+          stop_hw = Add (pad_hw, side_hw)
+          whole_hw = Add (stop_hw, pad_hw)
+          none = Constant <value = int64[2] {0, 0}> ()
+          pads = Concat <axis = 0> (none, pad_hw, none, pad_hw)
+          padded = Pad <mode = "reflect"> (planes_4d, pads)"""
+_CROP = f"""
+          one_plane = Constant <value = int64[2] {{1, 1}}> ()
+          rows_columns = Constant <value = int64[2] {{2, 3}}> ()
+          outer = Constant <value = int64[2] {{0, 1}}> ()
+          whole_size = Concat <axis = 0> (one_plane, whole_hw)
+          raw_4d = Unsqueeze ({RAW}, first)
+          whole = Resize <mode = "cubic", cubic_coeff_a = -0.75,
+                          coordinate_transformation_mode = "half_pixel"> (raw_4d, , , whole_size)
+          inner = Slice (whole, pad_hw, stop_hw, rows_columns)
+          cropped = Squeeze (inner, outer)
+          lowest = ReduceMin <keepdims = 0> ({RAW})
+          depth = Max (cropped, lowest)"""
 
 
 @dataclass(frozen=True)
@@ -91,7 +128,8 @@ def compose(core: Any, entry: Entry, size: Size, precision: str) -> Any:
     header = f'<ir_version: {core.ir_version}, opset_import: ["" : {opset}]>'
     front, end = _front(entry, size, header), _end(entry, header)
     model = merge.merge_models(front, core, io_map=[(PIXELS, PIXELS)])
-    model = merge.merge_models(model, end, io_map=[(RAW, RAW)])
+    shared = (RAW, *_BORDERS) if entry.padded else (RAW,)
+    model = merge.merge_models(model, end, io_map=[(name, name) for name in shared])
     model.producer_name = "depth_node"
     model.ClearField("metadata_props")
     write_metadata(
@@ -126,22 +164,28 @@ def _front(entry: Entry, size: Size, header: str) -> Any:
     else:
         sizes = f"""
           target_hw = Constant <value = int64[2] {{{size.height}, {size.width}}}> ()"""
+    planes, corners, outputs, padding = "planes_4d", "half_pixel", "", ""
+    if entry.padded:
+        planes, corners = "padded", "align_corners"
+        outputs = "".join(f", int64[2] {name}" for name in _BORDERS)
+        padding = _PADDING
     mean = ", ".join(f"{255.0 * m:.9g}" for m in entry.mean)
     std = ", ".join(f"{255.0 * s:.9g}" for s in entry.std)
     return parser.parse_model(f"""
         {header}
-        front (uint8[height, width, 3] {INPUT}) => (float[1, 3, h, w] {PIXELS})
+        front (uint8[height, width, 3] {INPUT}) => (float[1, 3, h, w] {PIXELS}{outputs})
         <int64[1] zero = {{0}}, int64[1] two = {{2}}, int64[2] batch = {{1, 3}},
          float[1, 3, 1, 1] mean = {{{mean}}}, float[1, 3, 1, 1] std = {{{std}}}>
         {{
           colours = Cast <to = 1> ({INPUT})
           planes = Transpose <perm = [2, 0, 1]> (colours)
           planes_4d = Unsqueeze (planes, zero)
+          {padding}
           {sizes}
           target = Concat <axis = 0> (batch, target_hw)
           resized = Resize <mode = "{entry.interpolation}", cubic_coeff_a = -0.75,
-                            coordinate_transformation_mode = "half_pixel">
-                           (planes_4d, , , target)
+                            coordinate_transformation_mode = "{corners}">
+                           ({planes}, , , target)
           centred = Sub (resized, mean)
           {PIXELS} = Div (centred, std)
         }}""")
@@ -150,6 +194,11 @@ def _front(entry: Entry, size: Size, header: str) -> Any:
 def _end(entry: Entry, header: str) -> Any:
     from onnx import parser
 
+    inputs, shape, crop = "", "h, w", f"depth = Squeeze ({RAW}, first)"
+    if entry.padded:
+        inputs = "".join(f", int64[2] {name}" for name in _BORDERS)
+        shape = "height, width"
+        crop = _CROP
     if entry.output == "depth":
         # The node works on inverse depth throughout: 1/m is affine in what LiDAR and planes see.
         invert = f"""
@@ -160,9 +209,9 @@ def _end(entry: Entry, header: str) -> Any:
         invert = f"{OUTPUT} = Identity (depth)"
     return parser.parse_model(f"""
         {header}
-        end (float[1, h, w] {RAW}) => (float[h, w] {OUTPUT})
+        end (float[1, h, w] {RAW}{inputs}) => (float[{shape}] {OUTPUT})
         <int64[1] first = {{0}}>
         {{
-          depth = Squeeze ({RAW}, first)
+          {crop}
           {invert}
         }}""")

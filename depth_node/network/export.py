@@ -58,9 +58,8 @@ def export_core(entry: Entry, module: Any, size: Size) -> Any:
     multiple = entry.multiple
     dynamic = bool(size.short)
     if dynamic and entry.family != "depth_anything":
-        side = entry.input_size
         raise ModelError(
-            f"{entry.name} can only be exported at a fixed size; give --size {side}x{side}"
+            f"{entry.name} can only be exported at a fixed size; give --size {entry.default_size}"
         )
     height, width = size.of(*_TRACED_ASPECT, multiple) if dynamic else (size.height, size.width)
     shapes = None
@@ -87,7 +86,7 @@ def export_core(entry: Entry, module: Any, size: Size) -> Any:
                     opset_version=OPSET, dynamo=True, dynamic_shapes=shapes, verbose=False,
                 )  # fmt: skip
                 program.save(path, external_data=False)
-            else:  # torch.export cannot follow the hybrid's backbone; tracing can
+            else:  # torch.export cannot follow BEiT's and the hybrid's backbones; tracing can
                 torch.onnx.export(
                     wrapped, (example,), str(path), input_names=[PIXELS], output_names=[RAW],
                     opset_version=OPSET, dynamo=False,

@@ -37,10 +37,13 @@ class Entry:
         sha256: hash of the file in hexadecimal, or empty when none is known.
         max_depth_m: metres that a metric network's output ends at, 0 where it does not end.
         input_size: short side that the network was trained at, pixels.
+        input_width: width that it was trained at, pixels, or 0 where that is `input_size` too.
         multiple: what the network's sides are multiples of, pixels.
         mean: RGB mean of the normalisation, of values in 0..1.
         std: RGB standard deviation of the normalisation.
         interpolation: how its reference resizes images, `cubic` or `linear`.
+        padded: whether its reference reflects the image's border, resizes the whole with aligned
+            corners and crops the depth, as that of ZoeDepth does.
     """
 
     name: str
@@ -55,16 +58,18 @@ class Entry:
     sha256: str = ""
     max_depth_m: float = 0.0
     input_size: int = 518
+    input_width: int = 0
     multiple: int = 14
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     interpolation: str = "cubic"
+    padded: bool = False
 
     @property
     def default_size(self) -> str:
         """The size of a network that runs at one only, as height x width; else empty."""
         fixed = self.family == "transformers"
-        return f"{self.input_size}x{self.input_size}" if fixed else ""
+        return f"{self.input_size}x{self.input_width or self.input_size}" if fixed else ""
 
     @property
     def only_graph(self) -> bool:

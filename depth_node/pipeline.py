@@ -22,6 +22,7 @@ from depth_node.cadence import Cadence
 from depth_node.engines.base import Engine, EngineError
 from depth_node.geometry.depth import MetricConverter
 from depth_node.geometry.rectify import Rectifier, leave_raw
+from depth_node.geometry.transforms import RESTART_S
 from depth_node.handover import Line, Place, Slot, worker
 from depth_node.health import Health, Level, apart
 from depth_node.metrics import Metrics
@@ -321,7 +322,8 @@ class Pipeline:
 
     def _finish(self, seen: _Seen) -> str | None:
         frame, disparity, settings = seen.frame, seen.disparity, self.settings
-        self._follow_clock(frame.stamp_ns)
+        if not self._follow_clock(frame.stamp_ns):
+            return "stamp out of order"
         with self._metrics.stage("scale"):
             estimate = self.estimator.estimate(frame, disparity)
         self.last_estimate = estimate
@@ -352,12 +354,20 @@ class Pipeline:
             return self.settings.scale.publish_when_not_metric == "held"
         return state is ScaleState.METRIC
 
-    def _follow_clock(self, stamp_ns: int) -> None:
-        """A stamp that jumps back is a bag that loops or a simulation that restarts."""
-        if self._last_stamp_ns is not None and stamp_ns < self._last_stamp_ns:
+    def _follow_clock(self, stamp_ns: int) -> bool:
+        """Whether a stamp comes in its turn.
+
+        One that jumps far back is a bag that loops or a simulation that restarts; one that is a
+        little behind is a frame that was overtaken, or a driver whose stamps jitter.
+        """
+        back_s = 0.0 if self._last_stamp_ns is None else 1e-9 * (self._last_stamp_ns - stamp_ns)
+        if 0.0 < back_s < RESTART_S:
+            return False
+        if back_s > 0.0:
             _log.warning(
                 "image stamps jumped back by %.3f s; everything carried over time starts anew",
-                1e-9 * (self._last_stamp_ns - stamp_ns),
+                back_s,
             )
             self.estimator.reset()
         self._last_stamp_ns = stamp_ns
+        return True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,6 +15,7 @@ from sensor_msgs.msg import CameraInfo, RegionOfInterest
 from std_msgs.msg import Header
 
 from depth_node.health import Health, Level, apart
+from depth_node.ros import calibration
 from depth_node.ros.calibration import CameraInfoCache
 from depth_node.ros.camera_info import (
     CalibrationError,
@@ -291,3 +294,21 @@ def test_what_is_wrong_with_a_calibration_is_logged_once_with_a_cure(
     assert seen in texts[0]
     assert cure in texts[1]
     assert [record.getMessage() for record in caplog.records] == [problem.text]
+
+
+def test_that_camera_info_has_ended_is_said_and_a_cleared_cache_has_none(monkeypatch):
+    health = Health()
+    cache = CameraInfoCache("/info", health)
+    heard = info()
+    heard.header.frame_id = "eye"
+    cache.add(heard)
+    header = Header(frame_id="eye")
+    assert cache.camera_for(header, heard.width, heard.height) is not None
+    assert health.problems() == []
+    later = time.monotonic() + calibration.STALE_S + 1.0
+    monkeypatch.setattr(calibration.time, "monotonic", lambda: later)
+    assert cache.camera_for(header, heard.width, heard.height) is not None
+    (problem,) = health.problems()
+    assert (problem.level, "the last one is used" in problem.text) == (Level.WARN, True)
+    cache.clear()
+    assert cache.camera_for(header, heard.width, heard.height) is None

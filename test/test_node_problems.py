@@ -16,7 +16,7 @@ from faults import start_node
 from lifecycle_msgs.msg import Transition
 from rclpy.context import Context
 from rclpy.lifecycle import LifecycleNode
-from ros_graph import CameraDriver, Graph, private_graph
+from ros_graph import CameraDriver, Graph, private_graph, taken_after
 from sensor_msgs.msg import Image, PointCloud2
 from test_node_outputs import HEIGHT, WIDTH, camera_info, frame, scene
 
@@ -122,6 +122,36 @@ def test_problems_of_a_camera_end_with_it(graph: Graph, tmp_path: Path) -> None:
         d.wait(3)
         graph.wait_until(lambda: graph.diagnostics().level == 0)
         assert graph.state() == "active"
+    camera.close()
+
+
+def test_another_camera_does_not_inherit_the_calibration_of_the_one_before(graph: Graph) -> None:
+    start_node(graph)
+    first = CameraDriver(graph, frame)
+    with graph.collect(Image, "/depth/image_rect") as images:
+        images.wait(2)
+        first.close()
+        graph.wait_for_problem("nobody publishes /camera/image_raw")
+        second = CameraDriver(graph, lambda stamp: (frame(stamp)[0], None))
+        graph.wait_for_problem("no CameraInfo")
+        assert not taken_after(images.messages, second.sent[0] - 1)
+    second.close()
+
+
+def test_that_a_calibration_is_scaled_to_the_images_is_said(graph: Graph, tmp_path: Path) -> None:
+    image, _ = frame(0)
+    calibration = tmp_path / "camera.yaml"
+    calibration.write_text(
+        CALIBRATION.replace(
+            f"image_width: {image.width}", f"image_width: {2 * image.width}"
+        ).replace(f"image_height: {image.height}", f"image_height: {2 * image.height}")
+    )
+    start_node(graph, camera__calibration=str(calibration))
+    camera = CameraDriver(graph, lambda stamp: (frame(stamp)[0], None))
+    with graph.collect(Image, "/depth/image_rect") as images:
+        report = graph.wait_for_problem(f"is scaled to {image.width}x{image.height}")
+        assert report.level == 1
+        images.wait(1)
     camera.close()
 
 

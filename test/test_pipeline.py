@@ -94,9 +94,9 @@ class Bench:
         )
         self.pipeline.start()
 
-    def submit(self, value: int, camera: CameraModel | None = CAMERA) -> None:
+    def submit(self, value: int, camera: CameraModel | None = CAMERA, late_ns: int = 0) -> None:
         image = np.full((48, 64, 3), value, np.uint8)
-        stamp = STAMP_NS + value
+        stamp = STAMP_NS + value - late_ns
         frame = Frame(image, stamp, "camera_optical_frame", camera, time.monotonic_ns())
         self.pipeline.submit(lambda: frame)
 
@@ -220,7 +220,7 @@ def test_nothing_is_computed_without_subscribers(bench: Bench) -> None:
     assert bench.engine.entered == []
 
 
-def test_stamps_that_jump_back_reset_the_scale_filter() -> None:
+def test_stamps_that_jump_back_reset_the_scale_filter_and_a_late_frame_is_dropped() -> None:
     class Recorder(NoScale):
         resets = 0
 
@@ -229,10 +229,14 @@ def test_stamps_that_jump_back_reset_the_scale_filter() -> None:
 
     estimator = Recorder()
     bench = Bench(estimator)
-    for count, value in enumerate((50, 60, 10), start=1):
+    for count, late_ns in enumerate((0, 3_000_000_000), start=1):
         bench.engine.gate.release()
-        bench.submit(value)
+        bench.submit(50, late_ns=late_ns)
         bench.sink.wait(count)
+    assert estimator.resets == 1
+    bench.engine.gate.release()
+    bench.submit(50, late_ns=3_001_000_000)
+    bench.wait_for(lambda: bench.metrics.snapshot().dropped == {"stamp out of order": 1})
     bench.pipeline.stop()
     assert estimator.resets == 1
 

@@ -296,6 +296,22 @@ def test_a_sparse_depth_image_makes_depth_metric(node: Graph, encoding: str) -> 
     assert_right(depth_while_metric(node), scene.depth(), 0.03)
 
 
+def test_landmarks_of_another_scale_are_left_out_and_named(node: Graph) -> None:
+    doubled = np.full((HEIGHT // 4, WIDTH // 4), np.nan, np.float32)
+    doubled[12::3, ::3] = 2.0 * scene.depth()[2::4, 2::4][12::3, ::3]
+    image = image_message(doubled, "32FC1", Header())
+    publish(node, "/landmarks", lambda stamp: stamped(image, stamp), 20.0)
+    publish(node, "/lidar/points", scene.lidar, 20.0)
+    enable(node, "lidar", extrinsics=scene.LIDAR_POSE)
+    wait_for_state(node, "metric")
+    enable(node, "landmarks")
+    report = node.wait_for_problem("landmarks: its depths contradict those of the other sensors")
+    assert report.level == 1
+    wait_until_right(node, scene.depth(), 0.03)
+    node.set_parameters(landmarks__enabled=False)
+    node.wait_until(lambda: "contradict" not in node.diagnostics().text)
+
+
 def test_the_cameras_height_over_level_ground_makes_depth_metric(node: Graph) -> None:
     values, truth = scene.ground(height=1.2, pitch=0.15)
     node.camera.make = lambda stamp: scene.frame(stamp, values)

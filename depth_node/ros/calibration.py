@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from typing import Any
 
 from depth_node.geometry.calibration import CalibrationError
 from depth_node.health import Health, Level, apart
-from depth_node.ros.camera_info import camera_from_info, optical_frame_warning
+from depth_node.ros.camera_info import camera_from_info
 from depth_node.ros.wire import stamp_ns
 from depth_node.types import CameraModel
 
 KEPT = 16
 """CameraInfo messages kept for matching by stamp: half a second at 30 Hz."""
+STALE_S = 15.0
+"""How long after the last CameraInfo it is said that it may be another camera's."""
 LONGEST = 255
 """Coefficients of distortion, and characters of a name, that a kept CameraInfo may have."""
 _CURE = "correct the driver's CameraInfo, or set camera.calibration to a calibration file"
@@ -22,13 +25,15 @@ class CameraInfoCache:
     """Pairs images with CameraInfo: the one of the same stamp, else the latest.
 
     A pairing that cannot be used costs the metres, not the frame: the image goes on without a
-    calibration and `health` says why.
+    calibration and `health` says why. Drivers that repeat it seldom are served; that it has ended
+    is said.
     """
 
     def __init__(self, topic: str, health: Health) -> None:
         self._topic = topic
         self._health = health
         self._infos: deque[tuple[int, Any]] = deque(maxlen=KEPT)
+        self._arrived_s = 0.0
         self._converted: tuple[Any, CameraModel] | None = None
 
     def add(self, msg: Any) -> None:
@@ -40,15 +45,15 @@ class CameraInfoCache:
                 "CameraInfo has {} distortion coefficients and names of {} and {} characters; "
                 f"expected at most {LONGEST} of each: correct the driver"
             ).format(*lengths)
+        self._arrived_s = time.monotonic()
         self._infos.append((stamp_ns(msg.header), kept))
+
+    def clear(self) -> None:
+        """Forget what was heard: the next images may be another camera's."""
+        self._infos.clear()
 
     def camera_for(self, header: Any, width: int, height: int) -> CameraModel | None:
         """The calibration for an image of this header and size, or None when there is none."""
-        warning = optical_frame_warning(header.frame_id)
-        if warning:
-            self._health.report("frame_id", Level.WARN, *apart(warning, _CURE))
-        else:
-            self._health.clear("frame_id")
         infos = list(self._infos)
         if not infos:
             self._health.report(
@@ -77,6 +82,14 @@ class CameraInfoCache:
                 f"the image is in frame {header.frame_id!r} but its CameraInfo in "
                 f"{msg.header.frame_id!r}, and the image's frame is used",
                 "check that both come from one camera",
+            )
+        elif time.monotonic() - self._arrived_s > STALE_S:
+            self._health.report(
+                "camera_info",
+                Level.WARN,
+                f"images arrive, but no CameraInfo on {self._topic} for {STALE_S:g} s or more, and "
+                "the last one is used",
+                "check that the driver still publishes it",
             )
         else:
             self._health.clear("camera_info")

@@ -13,10 +13,12 @@ from rclpy.node import Node
 from rclpy.qos import ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from depth_node.cameras.calibration import CalibrationError, fit_to_size, read_calibration
+from depth_node.cameras.calibration import CalibrationError, read_calibration
+from depth_node.cameras.intrinsics import Intrinsics
 from depth_node.health import Health, Level, apart
 from depth_node.parameters import CameraSettings
 from depth_node.ros.calibration import CameraInfoCache
+from depth_node.ros.camera_info import optical_frame_warning
 from depth_node.ros.compressed_image import decode_compressed
 from depth_node.ros.followed_topic import SILENCE_S
 from depth_node.ros.images import decode_image
@@ -27,6 +29,8 @@ from depth_node.types import CameraModel, Frame, ImageU8
 LOOK_PERIOD_S = 0.5
 """How often the graph is asked who publishes the image."""
 
+_FRAME_CURE = "correct the driver's frame_id"
+_SCALED_CURE = "calibrate the camera at this size"
 _RELIABILITIES = {
     "reliable": ReliabilityPolicy.RELIABLE,
     "best_effort": ReliabilityPolicy.BEST_EFFORT,
@@ -93,7 +97,9 @@ class ImageTopic:
         self.topic: str = node.resolve_topic_name(settings.topic)
         self._info_topics = self._resolve_info_topics()
         self.info_topic = self._info_topics[0]
-        self._fixed = read_calibration(settings.calibration) if settings.calibration else None
+        self._fixed: Intrinsics | None = None
+        if settings.calibration:
+            self._fixed = Intrinsics(read_calibration(settings.calibration), assumed_fov_deg=0.0)
         self._infos = CameraInfoCache(self.info_topic, health)
         self._already_rectified = is_rectified(self.topic)
         self._submit: Callable[[Callable[[], Frame]], None] | None = None
@@ -160,6 +166,7 @@ class ImageTopic:
             if subscription is not None:
                 self._node.destroy_subscription(subscription)
         self._timer = self._subscription = self._info_subscription = self._choice = None
+        self._infos.clear()
 
     def _look(self) -> None:
         """Follow the graph: who publishes the image now, and how?"""
@@ -176,7 +183,9 @@ class ImageTopic:
             self._choice = choice
             self._last_image_s = time.monotonic()  # it has only now had a chance to be heard
             self._node.get_logger().info(f"camera: {self.describe()}")
-        elif choice is not None:
+        elif choice is None:
+            self._infos.clear()  # who comes next may be another camera
+        else:
             self._follow_info()  # half a second after the image: the neighbour had its chance
         self._report_silence(published=choice is not None)
 
@@ -253,14 +262,23 @@ class ImageTopic:
         )
 
     def _camera_for(self, header: Any, width: int, height: int) -> CameraModel | None:
+        warning = optical_frame_warning(header.frame_id)
+        if warning:
+            self._health.report("frame_id", Level.WARN, *apart(warning, _FRAME_CURE))
+        else:
+            self._health.clear("frame_id")
         if self._fixed is None:
             return self._infos.camera_for(header, width, height)
         try:
-            camera = fit_to_size(self._fixed, width, height)
+            camera = self._fixed.for_size(width, height)
         except CalibrationError as error:
-            seen, cure = apart(str(error), "calibrate the camera at this size")
+            seen, cure = apart(str(error), _SCALED_CURE)
             seen = f"camera.calibration: {seen}, only relative depth is published"
             self._health.report("camera_info", Level.ERROR, seen, cure)
             return None
-        self._health.clear("camera_info")
+        if self._fixed.notices:
+            notice = apart(self._fixed.notices[-1], _SCALED_CURE)
+            self._health.report("camera_info", Level.WARN, *notice)
+        else:
+            self._health.clear("camera_info")
         return camera

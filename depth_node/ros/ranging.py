@@ -226,13 +226,13 @@ class RangingSensor:
             raise SensorError(
                 "another clock",
                 f"stamps on {topic} lie more than {OTHER_CLOCK_S:g} s from those of the images "
-                "that arrive with them: another clock. Synchronise sensor and camera (PTP, "
+                "that arrive with them: another clock; synchronise sensor and camera (PTP, "
                 "chrony), or set use_sim_time on every node",
             )
         raise SensorError(
             "too old",
             f"the stamps on {topic} lie more than scale.max_age_s ({max_age_s:g} s) from the "
-            "image's: the sensor stopped, is late or slow. Check it, or raise scale.max_age_s",
+            "image's: the sensor stopped, is late or slow; check it, or raise scale.max_age_s",
         )
 
     def _silence(self) -> str:

@@ -96,7 +96,8 @@ class ScaleInputs:
             self._health.clear(sensor.name)
             self._health.clear(f"{sensor.name} extrinsics")
         self._ground.close()
-        self._health.clear("ground")
+        for topic in ("ground", "contradiction"):
+            self._health.clear(topic)
 
     def look(self) -> None:
         """Subscribe to what is enabled and published now."""
@@ -170,6 +171,22 @@ class ScaleInputs:
                 "calibrate its extrinsics, or set scale.align to false if they are right",
             )
 
+    def tell_contradiction(self, contradicted: str) -> None:
+        """Say which sources were left out because others contradict them.
+
+        Args:
+            contradicted: their names joined by `+`, or empty.
+        """
+        if not contradicted:
+            self._health.clear("contradiction")
+            return
+        self._warn(
+            "contradiction",
+            f"{contradicted}: its depths contradict those of the other sensors by a factor of 1.4 "
+            "or more, and it is left out",
+            "check its extrinsics and its unit; a map of monocular SLAM has no scale",
+        )
+
     def _ground_reference(self, frame: Frame) -> GroundReference | None:
         settings = self.settings
         try:
@@ -241,6 +258,7 @@ class MeasuredScale:
         estimate = self._estimator.estimate(frame, disparity)
         if frame.camera is not None:
             self._inputs.compare_extrinsics(frame.camera, self._estimator.extrinsic_errors)
+            self._inputs.tell_contradiction(self._estimator.contradicted)
         problems = self._inputs.problems()
         if problems and estimate.state is not ScaleState.METRIC:
             return replace(estimate, reason=f"{estimate.reason}; {problems}")

@@ -327,7 +327,7 @@ class CameraDriver:
         self.make = make
         self._graph = graph
         self._image = graph.node.create_publisher(type(image), topic, qos)
-        info_topic = topic.rsplit("/", 1)[0] + "/camera_info"
+        info_topic = topic.removesuffix("/compressed").rsplit("/", 1)[0] + "/camera_info"
         self._info = graph.node.create_publisher(type(info), info_topic, qos) if info else None
         self._period_s = 1.0 / rate_hz
         self._stop = threading.Event()

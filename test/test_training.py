@@ -37,7 +37,7 @@ from depth_node.training.shards import ShardConfig, render_shards
 from depth_node.types import Disparity
 
 TINY = NetworkConfig(
-    width=64, height=64, channels=(8, 8, 16, 16, 24), blocks=(1, 1, 1), decoder=(8, 8, 8, 8, 16)
+    width=64, height=64, channels=(8, 8, 16, 16, 24), blocks=(1, 1, 1, 1), decoder=(8, 8, 8, 16)
 )
 RUN = RunConfig(
     phases=(Phase(16, 32, 32, 4), Phase(14, 64, 64, 4)),
@@ -85,7 +85,7 @@ def test_the_default_student_stays_within_its_budget():
     assert out.shape == (1, 1, 96, 160)
 
 
-@pytest.mark.parametrize("wrong", [{"width": 100}, {"channels": (8, 8)}, {"decoder": (8,) * 4}])
+@pytest.mark.parametrize("wrong", [{"width": 100}, {"channels": (8, 8)}, {"decoder": (8,) * 5}])
 def test_impossible_networks_are_refused(wrong):
     with pytest.raises(ValueError, match=f"network.{next(iter(wrong))}"):
         NetworkConfig(**wrong)
@@ -249,8 +249,8 @@ data: {frames: 8, width: 64, height: 48, views: 4, per_shard: 8}
 run:
   phases: [{steps: 3, width: 32, height: 32, batch: 2}]
   precision: fp32
-  network: {width: 64, height: 64, channels: [8, 8, 8, 8, 8], blocks: [0, 0, 0],
-            decoder: [8, 8, 8, 8, 8]}
+  network: {width: 64, height: 64, channels: [8, 8, 8, 8, 8], blocks: [0, 0, 0, 0],
+            decoder: [8, 8, 8, 8]}
 """
     )
     words = ("--config", str(config), "--output", str(tmp_path / "out"), "--workers", "1")
@@ -287,8 +287,8 @@ run:
   phases: [{{steps: 2, width: 32, height: 32, batch: 4}}]
   precision: fp32
   loss: {{teacher: 0.5}}
-  network: {{width: 64, height: 64, channels: [8, 8, 8, 8, 8], blocks: [0, 0, 0],
-            decoder: [8, 8, 8, 8, 8]}}
+  network: {{width: 64, height: 64, channels: [8, 8, 8, 8, 8], blocks: [0, 0, 0, 0],
+            decoder: [8, 8, 8, 8]}}
 """
     )
     output = tmp_path / "out"

@@ -29,7 +29,7 @@ from depth_node.training.network import NetworkConfig
 RUN = RunConfig(
     phases=(Phase(40, 32, 32, 6),),
     network=NetworkConfig(
-        width=32, height=32, channels=(8, 8, 16, 16, 24), blocks=(1, 1, 1), decoder=(8,) * 5
+        width=32, height=32, channels=(8, 8, 16, 16, 24), blocks=(1, 1, 1, 1), decoder=(8,) * 4
     ),
     augment=AugmentConfig(zoom=0.9, stretch=0, colour=0.2, noise=0, blur=0, jpeg=0),
     learning_rate=5e-3,
@@ -191,6 +191,18 @@ def test_the_teacher_sharpens_what_was_not_measured():
     assert loss(sharp, ranking=0.0) < 1e-4
     assert loss(blurred, ranking=0.0) > 0.1
     assert loss(blurred, gradient=0.0, ranking=1.0) > loss(sharp, gradient=0.0, ranking=1.0)
+
+
+def test_where_the_teacher_is_saturated_the_network_may_go_below():
+    """As in every other term: the ReLU hides what is below 0, and the sky of the world is there."""
+    teacher = tensors()[1]
+    teacher[:, :8] = 0.0
+    teacher[:, 8, :4] = float("nan")
+    below = teacher.clone().nan_to_num()
+    below[:, :8] = -5.0
+    taught = torch.isfinite(teacher)
+    config = LossConfig(ranking=0.0)
+    assert float(distillation.detail_loss(below, teacher, taught, config, generator())) < 1e-4
 
 
 def test_ranking_wants_the_order_of_the_target_across_its_edges():

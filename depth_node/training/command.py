@@ -91,6 +91,8 @@ def _train(args: argparse.Namespace) -> Path | None:
         raise TrainError(
             f"training needs {error.name}, which is not installed: {pip_install('train')}"
         ) from error
+    if not hasattr(torch.optim, "Muon"):
+        raise TrainError(f"training needs PyTorch 2.9 or later, and here is {torch.__version__}")
     import cv2
 
     from depth_node.training.alignment import AlignmentError

@@ -25,6 +25,7 @@ from depth_node.training.distillation import batch_loss
 from depth_node.training.frames import Mixture
 from depth_node.training.losses import LossConfig
 from depth_node.training.network import NetworkConfig, Student, normalised
+from depth_node.training.optimiser import Optimiser
 from depth_node.training.replicas import Replicas
 
 Log = Callable[[int, dict[str, float]], None]
@@ -67,7 +68,7 @@ class RunConfig:
         alignment: with the features of a frozen encoder; off unless it has a weight.
         augment: how frames are disturbed.
         learning_rate: what it is between its rise and its fall.
-        weight_decay: of AdamW, on matrices and kernels only.
+        weight_decay: on kernels only.
         warmup: share of all steps in which the rate rises.
         decay: share of all steps in which it falls, at the end.
         average: decay of the exponential average of the weights.
@@ -159,19 +160,11 @@ class Trainer:
             self._trained = AlignedStudent(self.model, self._encoder.channels)
         self._trained.to(device=self.device, memory_format=torch.channels_last)
         self.averaged = copy.deepcopy(self.model).requires_grad_(False)
-        kernels = [p for p in self._trained.parameters() if p.ndim > 1]
-        vectors = [p for p in self._trained.parameters() if p.ndim <= 1]
-        groups = [
-            {"params": kernels, "weight_decay": config.weight_decay},
-            {"params": vectors, "weight_decay": 0.0},
-        ]
         self._replicas = Replicas(self._trained, config.replicas)
-        self.optimiser = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98))
+        self.optimiser = Optimiser(self._trained, config.weight_decay)
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
         """Take one step on a batch and return the losses, detached."""
-        for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(self.config, self.step)
         image = normalised(torch.from_numpy(batch.image).to(self.device))
         disparity, teacher, pasted = (
             torch.from_numpy(array).to(self.device)
@@ -205,10 +198,10 @@ class Trainer:
                 losses["total"] = losses["total"] + alignment.weight * apart
             return losses
 
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimiser.zero_grad()
         losses = self._replicas.backward(len(image), loss)
         nn.utils.clip_grad_norm_(self._trained.parameters(), 1.0)
-        self.optimiser.step()
+        self.optimiser.step(learning_rate(self.config, self.step))
         self._average()
         self.step += 1
         return losses

@@ -1,12 +1,16 @@
-"""The student: a mobile encoder with a light decoder, at most two million parameters.
+"""The student: a small residual encoder with a light decoder, at most two million parameters.
 
-The encoder is built from the blocks of MobileNetV4 (Qin et al., ECCV 2024): fused inverted
-bottlenecks where the image is large, universal inverted bottlenecks with depthwise convolutions
-where it is small. The decoder adds the encoder's features back in on the way up (U-Net,
-Ronneberger et al. 2015) and is as thin as FastDepth's (Wofk et al., ICRA 2019). Every operator is
-a convolution, a ReLU, an addition, a nearest upsampling or a depth-to-space: ONNX, TensorRT and
-OpenVINO run all of them without a plug-in, and batch normalisation disappears into the
-convolutions at export.
+What counts on a CPU, for the training as for the robot, is how often memory is touched, not how
+many products are formed. So the large feature maps, down to 1/16, get plain 3x3 convolutions in
+residual blocks with an identity path (He et al., "Identity Mappings in Deep Residual Networks",
+ECCV 2016), which keep the cores busy with every byte that they load, while the smallest map, where
+memory does not matter, gets the universal inverted bottleneck of MobileNetV4 (Qin et al., ECCV
+2024) in its ConvNeXt-like form: at 1/32 its 5x5 depthwise kernels see the whole image. The decoder
+adds the encoder's features back in on the way up (U-Net, Ronneberger et al. 2015), as thin as
+FastDepth's (Wofk et al., ICRA 2019), and stops at 1/4, from where sub-pixel convolution (Shi et
+al., CVPR 2016) leads to the full size. Every operator is a convolution, a ReLU, an addition, a
+nearest upsampling or a depth-to-space: ONNX, TensorRT and OpenVINO run all of them without a
+plug-in, and batch normalisation disappears into the convolutions at export.
 """
 
 from __future__ import annotations
@@ -21,6 +25,9 @@ MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 """Mean and deviation of RGB in 0..1 that the field normalises with (those of ImageNet)."""
 
+UPSAMPLING = 4
+"""From the decoder's finest features to the input's size."""
+
 
 @dataclass(frozen=True)
 class NetworkConfig:
@@ -30,15 +37,15 @@ class NetworkConfig:
         width: input width in pixels, a multiple of 32.
         height: input height in pixels, a multiple of 32.
         channels: feature channels at 1/2, 1/4, 1/8, 1/16 and 1/32 of the input.
-        blocks: residual blocks at 1/8, 1/16 and 1/32, after the one that reduces.
-        decoder: channels of the decoder at 1/2, 1/4, 1/8, 1/16 and 1/32.
+        blocks: residual blocks at 1/4, 1/8, 1/16 and 1/32, after the convolution that reduces.
+        decoder: channels of the decoder at 1/4, 1/8, 1/16 and 1/32.
     """
 
     width: int = 256
     height: int = 192
-    channels: tuple[int, ...] = (16, 32, 64, 112, 192)
-    blocks: tuple[int, ...] = (2, 4, 4)
-    decoder: tuple[int, ...] = (16, 24, 40, 64, 96)
+    channels: tuple[int, ...] = (16, 32, 80, 128, 176)
+    blocks: tuple[int, ...] = (1, 2, 2, 3)
+    decoder: tuple[int, ...] = (24, 40, 56, 80)
 
     def __post_init__(self) -> None:
         for name, pixels in (("width", self.width), ("height", self.height)):
@@ -46,8 +53,8 @@ class NetworkConfig:
                 raise ValueError(f"network.{name} is {pixels}; it must be a multiple of 32 pixels")
         for name, numbers, count in (
             ("channels", self.channels, 5),
-            ("blocks", self.blocks, 3),
-            ("decoder", self.decoder, 5),
+            ("blocks", self.blocks, 4),
+            ("decoder", self.decoder, 4),
         ):
             if len(numbers) != count:
                 raise ValueError(f"network.{name} has {len(numbers)} numbers; it needs {count}")
@@ -75,56 +82,47 @@ class ConvNorm(nn.Sequential):
         super().__init__(*layers)
 
 
-class FusedBottleneck(nn.Module):
-    """Full 3x3 convolution that expands, 1x1 that projects (EfficientNetV2, Tan and Le 2021)."""
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions beside an identity path that nothing interrupts."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int, expansion: int) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        hidden = inputs * expansion
         self.layers = nn.Sequential(
-            ConvNorm(inputs, hidden, 3, stride), ConvNorm(hidden, outputs, activate=False)
+            ConvNorm(channels, channels, 3), ConvNorm(channels, channels, 3, activate=False)
         )
-        self.residual = stride == 1 and inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map B x inputs x H x W to B x outputs x H/stride x W/stride."""
+        """Map B x channels x H x W to the same shape."""
         y: Tensor = self.layers(x)
-        return x + y if self.residual else y
+        return x + y
 
 
-class UniversalBottleneck(nn.Module):
-    """MobileNetV4's block: depthwise, 1x1 expansion, depthwise with the stride, 1x1 projection."""
+class InvertedBottleneck(nn.Module):
+    """MobileNetV4's ConvNeXt-like block: 5x5 depthwise, 1x1 expansion, 1x1 projection."""
 
-    def __init__(
-        self, inputs: int, outputs: int, stride: int, expansion: int, middle: bool = True
-    ) -> None:
-        """Build the block; `middle` leaves the second depthwise convolution out when false."""
+    def __init__(self, channels: int, expansion: int = 3) -> None:
         super().__init__()
-        hidden = inputs * expansion
-        layers: list[nn.Module] = [
-            ConvNorm(inputs, inputs, 3, groups=inputs, activate=False),
-            ConvNorm(inputs, hidden),
-        ]
-        if middle:
-            layers.append(ConvNorm(hidden, hidden, 3, stride, groups=hidden))
-        layers.append(ConvNorm(hidden, outputs, activate=False))
-        self.layers = nn.Sequential(*layers)
-        self.residual = stride == 1 and inputs == outputs
+        hidden = channels * expansion
+        self.layers = nn.Sequential(
+            ConvNorm(channels, channels, 5, groups=channels, activate=False),
+            ConvNorm(channels, hidden),
+            ConvNorm(hidden, channels, activate=False),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map B x inputs x H x W to B x outputs x H/stride x W/stride."""
+        """Map B x channels x H x W to the same shape."""
         y: Tensor = self.layers(x)
-        return x + y if self.residual else y
+        return x + y
 
 
 class DecoderStage(nn.Module):
-    """Upsample the coarser features twice, add the encoder's, mix with one depthwise block."""
+    """Upsample the coarser features twice, add the encoder's, mix with one residual block."""
 
     def __init__(self, coarse: int, skip: int, outputs: int) -> None:
         super().__init__()
         self.reduce = ConvNorm(coarse, outputs, activate=False)
         self.lateral = ConvNorm(skip, outputs, activate=False)
-        self.mix = UniversalBottleneck(outputs, outputs, 1, 2, middle=False)
+        self.mix = ResidualBlock(outputs)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         """Map B x coarse x h x w and B x skip x 2h x 2w to B x outputs x 2h x 2w."""
@@ -145,21 +143,17 @@ class Student(nn.Module):
         super().__init__()
         self.config = config
         c, n, d = config.channels, config.blocks, config.decoder
-        self.encoder = nn.ModuleList(
-            [
-                ConvNorm(3, c[0], 3, 2),
-                FusedBottleneck(c[0], c[1], 2, 4),
-                nn.Sequential(
-                    FusedBottleneck(c[1], c[2], 2, 3),
-                    *[UniversalBottleneck(c[2], c[2], 1, 3) for _ in range(n[0])],
-                ),
-                _stage(c[2], c[3], n[1]),
-                _stage(c[3], c[4], n[2]),
-            ]
+        self.encoder = nn.ModuleList([ConvNorm(3, c[0], 3, 2)])
+        for i, count in enumerate(n):
+            last = i == len(n) - 1
+            block = InvertedBottleneck if last else ResidualBlock
+            reduction = ConvNorm(c[i], c[i + 1], 3, 2, activate=i == 0)
+            self.encoder.append(nn.Sequential(reduction, *[block(c[i + 1]) for _ in range(count)]))
+        self.neck = ConvNorm(c[4], d[3], activate=False)
+        self.decoder = nn.ModuleList(
+            DecoderStage(d[i + 1], c[i + 1], d[i]) for i in reversed(range(3))
         )
-        self.neck = ConvNorm(c[4], d[4], activate=False)
-        self.decoder = nn.ModuleList(DecoderStage(d[i + 1], c[i], d[i]) for i in reversed(range(4)))
-        self.head = nn.Conv2d(d[0], 4, 3, padding=1)
+        self.head = nn.Conv2d(d[0], UPSAMPLING**2, 3, padding=1)
         # Start above zero, or the ReLU would hide half of the pixels from the first updates.
         nn.init.constant_(self.head.bias, 1.0)
 
@@ -176,11 +170,11 @@ class Student(nn.Module):
 
     def decode(self, features: list[Tensor]) -> Tensor:
         """Predict B x 1 x H x W disparity (before the ReLU) from the encoder's features."""
-        *skips, x = features
+        _, *skips, x = features
         x = self.neck(x)
         for stage, skip in zip(self.decoder, reversed(skips), strict=True):
             x = stage(x, skip)
-        return functional.pixel_shuffle(self.head(x), 2)
+        return functional.pixel_shuffle(self.head(x), UPSAMPLING)
 
 
 def normalised(image: Tensor) -> Tensor:
@@ -189,14 +183,6 @@ def normalised(image: Tensor) -> Tensor:
     deviation = torch.tensor(STD, device=image.device)
     # The permutation of an interleaved image is what PyTorch calls channels-last: no copy.
     return ((image.float() / 255 - mean) / deviation).permute(0, 3, 1, 2)
-
-
-def _stage(inputs: int, outputs: int, blocks: int) -> nn.Sequential:
-    """Halve the size, then refine."""
-    return nn.Sequential(
-        UniversalBottleneck(inputs, outputs, 2, 4),
-        *[UniversalBottleneck(outputs, outputs, 1, 3) for _ in range(blocks)],
-    )
 
 
 def parameter_count(module: nn.Module) -> int:

@@ -21,7 +21,6 @@ import scale_scenes
 from machine import describe_machine, print_result
 
 from depth_node.evaluation.scale import (
-    INTERVAL_90,
     Given,
     Scene,
     choose_points,
@@ -33,6 +32,7 @@ from depth_node.scale.fit import fit_affine
 from depth_node.scale.ground import GroundReference, fit_ground
 from depth_node.scale.metric import MetricScaleEstimator, ScaleConfig
 from depth_node.scale.points import RangeNoise, SparseDepth, project
+from depth_node.scale.uncertainty import TWO_SIDED_90
 from depth_node.types import ArrayF32, CameraModel, Disparity, Frame, ScaleEstimate, ScaleState
 
 BARS = {
@@ -185,7 +185,7 @@ def ground(scenes: list[Scene]) -> dict[str, Any]:
             predicted = 1 / fitted_inverse_depth(scene.disparity[v, u], fit.scale, fit.shift)
             error = np.abs(predicted - z)
             errors.append(float(np.mean(error / z)))
-            covered.append(float(np.mean(error <= INTERVAL_90 * relative * predicted)))
+            covered.append(float(np.mean(error <= TWO_SIDED_90 * relative * predicted)))
         table[f"pitch_error_{error_deg:g}_deg"] = {
             "frames": len(errors),
             "absrel_road_10m": round(float(np.mean(errors)), 4) if errors else None,

@@ -21,6 +21,7 @@ from depth_node.scale.apply import inverse_depth, log_sigma
 from depth_node.scale.fit import fit_affine
 from depth_node.scale.metric import MetricScaleEstimator, ScaleConfig
 from depth_node.scale.points import SparseDepth, from_depth_image, project, sample_disparity
+from depth_node.scale.uncertainty import TWO_SIDED_90
 from depth_node.types import (
     ArrayF32,
     CameraModel,
@@ -33,7 +34,6 @@ from depth_node.types import (
 RING_SPACING_DEG = 26.8 / 63
 LOWEST_DEG = -24.8
 WORLD_SECONDS = 4.0
-INTERVAL_90 = 1.645
 SPARSE_POINTS = 500
 NEAREST_TO_NOTHING = 0.01
 """1/m; both methods are clipped here, the testing points end at 80 m."""
@@ -92,7 +92,7 @@ def run(engine: Engine, steps: Iterator[Step]) -> dict[str, Any]:
         z = 1.0 / np.maximum(q[tested], NEAREST_TO_NOTHING)
         g = g[tested]
         ours.append(np.mean(np.abs(z - g) / g))
-        covered.append(np.mean(np.abs(z - g) <= INTERVAL_90 * sigma[tested] * z))
+        covered.append(np.mean(np.abs(z - g) <= TWO_SIDED_90 * sigma[tested] * z))
         z = 1.0 / np.maximum(fit.scale * d[tested] + fit.shift, NEAREST_TO_NOTHING)
         plain.append(np.mean(np.abs(z - g) / g))
     return {

@@ -6,6 +6,9 @@ import hashlib
 import os
 from pathlib import Path
 
+ABANDONED_S = 3600.0
+"""Age from which a folder that was begun and not completed is nobody's any more."""
+
 
 def cache_directory() -> Path:
     """The root of all that this package keeps: fetched networks, engines, rendered drives.

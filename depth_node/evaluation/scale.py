@@ -22,13 +22,13 @@ from depth_node.scale.fit import fit_affine
 from depth_node.scale.metric import MetricScaleEstimator, ScaleConfig
 from depth_node.scale.points import RangeNoise, SparseDepth
 from depth_node.scale.samples import gather
+from depth_node.scale.uncertainty import TWO_SIDED_90
 from depth_node.types import ArrayF32, CameraModel, Disparity, Frame, ScaleEstimate, ScaleState
 
 RINGS = 64
 LOWEST_DEG, HIGHEST_DEG = -24.8, 2.0
 HALF_WIDTH_DEG = 0.06
 SCAN_HALF_WIDTH_DEG = 0.1
-INTERVAL_90 = 1.645
 _KITTI_FOCAL_WIDTHS = 0.577
 _STAMP_NS = 1_000_000_000
 
@@ -235,7 +235,7 @@ def evaluate(scene: Scene, given: Given, *, local: bool = True, repeats: int = 5
     z = np.minimum(depth, np.float32(FARTHEST_M))
     sigma = z * relative
     methods["ours"] = _errors(z[tested], g)
-    figures["coverage_90"] = float(np.mean(np.abs(z[tested] - g) <= INTERVAL_90 * sigma[tested]))
+    figures["coverage_90"] = float(np.mean(np.abs(z[tested] - g) <= TWO_SIDED_90 * sigma[tested]))
     at = given.v, given.u
     used = np.abs(z[at] - given.depth) <= 3.0 * sigma[at]
     return Result(figures, estimate, depth, sigma, tested, used)

@@ -174,7 +174,9 @@ class RangingSensor:
         if fixed is None:
             measured, where, self.moved = located(measured, frame, transforms, scale.odometry_frame)
             self._read = (message, measured)
-            self._follow_mounting(measured.frame_id, frame, transforms)
+            self._follow_mounting(
+                mounting(frame, measured.frame_id, transforms) if self.moved else where
+            )
         else:
             where, self.moved = from_xyz_rpy(*fixed), False
         if message is self._handed_out and not self.moved:
@@ -199,9 +201,8 @@ class RangingSensor:
         )
         return points, len(measured.points)
 
-    def _follow_mounting(self, sensor: str, frame: Frame, transforms: Transforms) -> None:
+    def _follow_mounting(self, mounted: ArrayF64 | None) -> None:
         """Notice that TF was corrected, or that the sensor moved against the camera."""
-        mounted = mounting(frame, sensor, transforms)
         if mounted is None:
             return
         if self._mounted is not None and still(inverse(self._mounted) @ mounted):

@@ -22,13 +22,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from depth_node.files import ABANDONED_S
 from depth_node.types import ImageU8
 
 Floats = NDArray[np.floating[Any]]
 
 _PARTIAL = ".partial-"
-_ABANDONED_S = 3600.0
-"""Age from which a folder that is not complete is nobody's: a shard is written in seconds."""
 
 
 class Sample(NamedTuple):
@@ -69,7 +68,7 @@ def drop_left_overs(folder: Path) -> None:
     """Delete what processes that were killed in `write_shard` left, not what others write now."""
     for path in folder.glob(f"{_PARTIAL}*"):
         with contextlib.suppress(FileNotFoundError):  # renamed or dropped by another process
-            if time.time() - path.stat().st_mtime > _ABANDONED_S:
+            if time.time() - path.stat().st_mtime > ABANDONED_S:
                 shutil.rmtree(path, ignore_errors=True)
 
 

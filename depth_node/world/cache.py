@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from depth_node.files import cache_directory
+from depth_node.files import ABANDONED_S, cache_directory
 from depth_node.types import ArrayF32, ArrayF64, CameraModel
 from depth_node.world.drive import DriveSettings
 
@@ -33,8 +33,6 @@ _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 """There is a worker a core already."""
 _KEPT = 4
 """Entries kept in the cache, newest first; a 640x480 drive of 8 s takes 0.5 GB."""
-_ABANDONED_S = 3600.0
-"""Age of its newest file from which an incomplete entry is nobody's any more."""
 _NOT_KEYED = {
     "__init__.py",
     "cache.py",
@@ -179,7 +177,7 @@ def _drop_left_overs(root: Path) -> None:
             newest = max(path.stat().st_mtime for path in (partial, *partial.iterdir()))
         except OSError:  # no folder, or finished or dropped by another process
             continue
-        if time.time() - newest > _ABANDONED_S:
+        if time.time() - newest > ABANDONED_S:
             shutil.rmtree(partial, ignore_errors=True)
 
 

@@ -186,6 +186,8 @@ class ScaleEstimate:
         log_sigma: gh x gw float32 standard deviation of log inverse depth after the correction, or
             None: then covariance and residual say all that is known. `depth_node.scale.apply`
             turns either into pixels.
+        missed: (n, 3) float32 column and row on the disparity and inverse depth in 1/m of rays that
+            measured a surface where the network sees none, or None: around them nothing is free.
         counts: by source, what became of the points measured for this frame.
     """
 
@@ -200,6 +202,7 @@ class ScaleEstimate:
     reason: str = ""
     log_field: ArrayF32 | None = None
     log_sigma: ArrayF32 | None = None
+    missed: ArrayF32 | None = None
     counts: Mapping[str, PointCounts] = field(default_factory=dict)
 
 
@@ -208,7 +211,7 @@ class MetricDepth:
     """Depth in metres for one frame.
 
     Attributes:
-        depth: HxW float32, metres along the optical axis. NaN is invalid (edge, unseen,
+        depth: HxW float32, metres along the optical axis. NaN is invalid (edge, unseen, missed,
             or too near, where REP 117 has -Inf), +Inf is sky or beyond the range (REP 117); never
             0, never negative.
         camera: the rectified camera of exactly this size.

@@ -65,6 +65,35 @@ def test_saturated_disparity_is_infinite_whatever_the_shift():
     assert np.isfinite(depth[10:]).all()
 
 
+def with_missed(*points: tuple[float, float, float]) -> ScaleEstimate:
+    """(column, row, metres) of points that were measured where the network sees nothing."""
+    missed = np.array([(x, y, 1 / metres) for x, y, metres in points], np.float32)
+    return replace(METRIC, missed=missed)
+
+
+def test_nothing_is_free_around_a_measured_surface_that_the_network_does_not_see():
+    values = np.full((48, 64), 1.0)
+    values[:30] = 0.0
+    depth = convert(values, with_missed((20, 10, 4.0))).depth
+    assert np.isnan(depth[9:12, 19:22]).all()
+    assert np.isposinf(depth[:30, 30:]).all()
+    assert np.isnan(depth).sum() < 30
+    assert np.isfinite(depth[31:]).all()
+
+
+def test_a_surface_measured_beyond_the_range_leaves_infinity_what_it_is():
+    chosen = DepthSettings(remove_edges=False, max_m=20.0)
+    depth = convert(np.zeros((48, 64)), with_missed((20, 10, 25.0)), chosen).depth
+    assert np.isposinf(depth).all()
+
+
+def test_a_point_on_an_outline_does_not_count_as_missed():
+    values = np.full((48, 64), 1.0)
+    values[:30] = 0.0
+    depth = convert(values, with_missed((20, 29, 4.0), (40, 35, 4.0))).depth
+    assert not np.isnan(depth).any()
+
+
 def test_range_and_sign_decide_between_nan_and_infinity():
     values = np.full((48, 64), 1.0)
     values[:8], values[8:16], values[16:24] = 20.0, 0.01, 0.2

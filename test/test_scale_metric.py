@@ -61,6 +61,44 @@ def test_sky_is_never_finite():
     assert applied(relative(broken), estimate, WIDTH, HEIGHT)[200, 100] == 0
 
 
+def test_surfaces_that_the_network_does_not_see_are_named_where_they_were_measured():
+    estimator = MetricScaleEstimator()
+    estimator.add(points(800))
+    values = bent_disparity()
+    values[150:200, 100:160] = 0.0
+    estimate = estimator.estimate(frame(), relative(values))
+    assert estimate.state is ScaleState.METRIC
+    inside = np.abs(estimate.missed[:, :2] - [129.5, 174.5]) <= [30.5, 25.5]
+    assert len(estimate.missed) > 5
+    assert inside.all()
+    true = inverse_depth()[
+        np.rint(estimate.missed[:, 1]).astype(int), estimate.missed[:, 0].astype(int)
+    ]
+    assert np.median(np.abs(estimate.missed[:, 2] / true - 1)) < 0.1
+
+
+def test_a_held_scale_names_them_too_where_no_point_can_be_fitted():
+    estimator = MetricScaleEstimator()
+    estimator.add(points(800))
+    estimator.estimate(frame(), relative(bent_disparity()))
+    later, blinded = STAMP_NS + FRAME_NS, bent_disparity()
+    blinded[100:] = 0.0
+    given = points(800, stamp_ns=later)
+    low = given.v > 102
+    estimator.add(
+        replace(
+            given,
+            u=given.u[low],
+            v=given.v[low],
+            depth=given.depth[low],
+            sigma=given.sigma[low],
+        )
+    )
+    estimate = estimator.estimate(frame(later), relative(blinded))
+    assert estimate.state is ScaleState.HELD
+    assert len(estimate.missed) == low.sum()
+
+
 def test_nothing_measured_is_relative_and_says_so():
     estimate = MetricScaleEstimator().estimate(frame(), relative(disparity()))
     assert estimate.state is ScaleState.RELATIVE

@@ -148,6 +148,7 @@ class MetricScaleEstimator:
         self._source = "none"
         self._counts: Mapping[str, PointCounts] = {}
         self._contradicted = ""
+        self._gathered: Samples | None = None  # all points of the frame
 
     def estimate(self, frame: Frame, disparity: Disparity) -> ScaleEstimate:
         """Estimate the scale of one frame; frames arrive in the order of their stamps."""
@@ -211,10 +212,11 @@ class MetricScaleEstimator:
         reason = lateness(skew)
         points = None
         if not current:
-            self._counts, self._contradicted = {}, ""
+            self._counts, self._contradicted, self._gathered = {}, "", None
         else:  # replaced at once: the diagnostics may ask at any time
+            self._gathered = self._gather(disparity.values, current)
             samples, fit, self._contradicted = choose(
-                self._gather(disparity.values, current),
+                self._gathered,
                 self._fit,
                 lambda fit, samples: not self._coarse(fit, samples),
             )
@@ -372,8 +374,12 @@ class MetricScaleEstimator:
             reason=reason,
             log_field=None if correction is None else correction.log_field,
             log_sigma=log_sigma,
+            missed=self._missed(scale),
             counts=self._counts,
         )
+
+    def _missed(self, scale: Scale) -> ArrayF32 | None:
+        return None if self._gathered is None else self._gathered.missed(scale.scale, scale.shift)
 
     def _doubt(self, scale: Scale) -> float:
         """Relative uncertainty of a scale that was carried to this frame."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from depth_node.scale.apply import fitted_inverse_depth
+from depth_node.scale.apply import fitted_inverse_depth, nothing_there
 from depth_node.scale.fit import TYPICAL_ERROR, AffineFit
 from depth_node.scale.points import (
     SparseDepth,
@@ -38,6 +38,8 @@ class Samples:
         sizes: how many of the points are of each source.
         given: how many points each source had, saturated ones included.
         shape: rows and columns of the disparity.
+        blind: (m, 3) float32 column, row and inverse depth of the rays that fell on saturated
+            disparity.
         left_out: what became of the points of sources that do not count, by source.
     """
 
@@ -51,6 +53,7 @@ class Samples:
     sizes: tuple[int, ...]
     given: tuple[int, ...]
     shape: tuple[int, int]
+    blind: ArrayF32
     left_out: Mapping[str, PointCounts] = field(default_factory=dict)
 
     @property
@@ -81,6 +84,7 @@ class Samples:
             sizes=tuple(self.sizes[i] for i in kept),
             given=tuple(self.given[i] for i in kept),
             shape=self.shape,
+            blind=self.blind,
             left_out={**self.left_out, **refused},
         )
 
@@ -103,6 +107,22 @@ class Samples:
         """(n,) float32 log of the predicted over the measured inverse depth."""
         predicted = fitted_inverse_depth(self.d, fit.scale, fit.shift)
         return np.asarray(np.log(predicted / self.q))
+
+    def missed(self, scale: float, shift: float) -> ArrayF32:
+        """The rays that measured a surface where the network sees none.
+
+        Args:
+            scale: 1/m per unit of disparity.
+            shift: 1/m.
+
+        Returns:
+            (n, 3) float32 column and row on the disparity, and measured inverse depth in 1/m.
+        """
+        predicted = fitted_inverse_depth(self.d, scale, shift)
+        lost = np.flatnonzero(nothing_there(predicted) & self.ray)
+        return np.concatenate(
+            [self.blind, np.stack([a[lost] for a in (self.x, self.y, self.q)], 1)]
+        )
 
     def counts(self, used: NDArray[np.bool_] | None) -> dict[str, PointCounts]:
         """What became of the points, by source.
@@ -160,7 +180,7 @@ def gather(values: ArrayF32, measured: Sequence[SparseDepth]) -> Samples:
         The samples.
     """
     parts = [_gather_one(values, points) for points in measured]
-    x, y, d, q, weight = (np.concatenate(column) for column in zip(*parts, strict=True))
+    x, y, d, q, weight, blind = (np.concatenate(column) for column in zip(*parts, strict=True))
     sizes = [len(part[0]) for part in parts]
     rays = np.repeat([points.footprint_px == 0.0 for points in measured], sizes)
     return Samples(
@@ -174,14 +194,19 @@ def gather(values: ArrayF32, measured: Sequence[SparseDepth]) -> Samples:
         tuple(sizes),
         tuple(map(len, measured)),
         (values.shape[0], values.shape[1]),
+        blind,
     )
 
 
 def _gather_one(values: ArrayF32, points: SparseDepth) -> tuple[ArrayF32, ...]:
     cones = points.footprint_px > 0.0
     d, spread = sample_cones(values, points) if cones else (sample_disparity(values, points), None)
-    keep = np.flatnonzero((d > 0.0) & np.isfinite(d))
+    seen = (d > 0.0) & np.isfinite(d)
+    keep = np.flatnonzero(seen)
     x, y = grid_coordinates(points, (values.shape[0], values.shape[1]))
+    # A cone on nothing says that something is there, but not where.
+    lost = np.flatnonzero(~seen) if not cones else keep[:0]
+    blind = np.stack([x[lost], y[lost], np.float32(1.0) / points.depth[lost]], axis=1)
     depth = points.depth[keep]
     # A sensor's error counts in comparison with the network's.
     noise = points.sigma[keep] / (depth * np.float32(TYPICAL_ERROR))
@@ -189,4 +214,4 @@ def _gather_one(values: ArrayF32, points: SparseDepth) -> tuple[ArrayF32, ...]:
         noise = np.hypot(noise, spread[keep] / np.float32(TYPICAL_ERROR))
     noise = np.minimum(noise, np.float32(1e6))  # its square is a number
     one = np.float32(1.0)
-    return x[keep], y[keep], d[keep], one / depth, one / (one + noise * noise)
+    return x[keep], y[keep], d[keep], one / depth, one / (one + noise * noise), blind

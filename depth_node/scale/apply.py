@@ -35,7 +35,7 @@ def fitted_inverse_depth(values: ArrayF32, scale: float, shift: float) -> ArrayF
 
 def nothing_there(q: ArrayF32) -> NDArray[np.bool_]:
     """Whether an inverse depth, 1/m, is the floor that stands for `FARTHEST_M` and beyond."""
-    return q <= np.float32(1.001) * _FLOOR
+    return np.asarray(q <= np.float32(1.001) * _FLOOR)
 
 
 def inverse_depth_at_network_size(values: ArrayF32, estimate: ScaleEstimate) -> ArrayF32:

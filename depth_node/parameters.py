@@ -280,7 +280,11 @@ class Settings:
     range: RangeSettings = dataclasses.field(default_factory=RangeSettings)
     landmarks: LandmarksSettings = dataclasses.field(default_factory=LandmarksSettings)
     ground: GroundSettings = dataclasses.field(default_factory=GroundSettings)
-    autostart: bool = _param(True, "Configure and activate the node when it starts.")
+    autostart: bool = _param(
+        True,
+        "Configure and activate the node when it starts; again after 0.5, 1, 2, 4, then every 8 s "
+        "while its own webcam or stream is not there yet.",
+    )
 
     def values(self) -> dict[str, Value]:
         """Every parameter's value by its full name."""

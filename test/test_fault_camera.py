@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -224,4 +225,22 @@ def test_a_camera_of_the_nodes_own_may_be_unplugged_and_returns() -> None:
             with network_camera(port):
                 images.wait(3)
                 graph.wait_until(lambda: "next attempt" not in graph.diagnostics().text)
+        settle(graph)
+
+
+def test_a_camera_of_the_nodes_own_may_come_after_the_node() -> None:
+    if not cv2.videoio_registry.hasBackend(cv2.CAP_FFMPEG):
+        pytest.skip("this OpenCV has no FFmpeg")
+    with socket.create_server(("127.0.0.1", 0)) as reserved:
+        port = reserved.getsockname()[1]
+    with private_graph() as graph:
+        url = f"http://127.0.0.1:{port}/video"
+        node = start_node(graph, camera__source="url", camera__path=url)
+        report = graph.wait_for_problem("cannot configure")
+        assert "the node tries again by itself" in report.text
+        assert graph.state() == "unconfigured"
+        with network_camera(port):
+            wait_for_metres(graph)
+            graph.wait_until(lambda: "cannot configure" not in graph.diagnostics().text)
+        assert node.output.count("cannot configure") == 1
         settle(graph)

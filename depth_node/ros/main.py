@@ -19,13 +19,13 @@ try:
     import rclpy
     from rclpy.exceptions import InvalidNamespaceException
     from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
-    from rclpy.lifecycle import TransitionCallbackReturn
     from rclpy.signals import SignalHandlerOptions
     from rclpy.utilities import remove_ros_args
     from rclpy.validate_namespace import validate_namespace
 
+    from depth_node.cameras.timing import Backoff
     from depth_node.engines.shared import EnginePool
-    from depth_node.ros.node import DepthNode
+    from depth_node.ros.node import SUCCESS, DepthNode
 except ImportError as problem:  # OpenCV that was built for another NumPy, above all
     explained = explain(problem)
     if explained is None:
@@ -144,8 +144,6 @@ def _serve(node: DepthNode, stop: _Stop) -> None:
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
-        if node.settings.autostart:
-            _start(node, stop)
         _spin(node, executor, stop)
     finally:
         if node.context.ok() and node.state_label in ("unconfigured", "inactive", "active"):
@@ -154,15 +152,35 @@ def _serve(node: DepthNode, stop: _Stop) -> None:
         node.destroy_node()
 
 
-def _start(node: DepthNode, stop: _Stop) -> None:
-    """Configure and activate; a failure leaves the node where it can be mended."""
-    for transition in (node.trigger_configure, node.trigger_activate):
-        if stop.requested.is_set() or transition() != TransitionCallbackReturn.SUCCESS:
+class _Autostart:
+    """Configures and activates a node; again and again while its own camera is not there yet.
+
+    Any other failure leaves the node where it can be mended, and whoever makes a transition by hand
+    in the meantime has taken over.
+    """
+
+    def __init__(self, node: DepthNode, stop: _Stop) -> None:
+        self._node, self._stop = node, stop
+        self._backoff = Backoff()
+        self._due_s = time.monotonic()
+        self._over = not node.settings.autostart
+
+    def look(self) -> None:
+        """Make an attempt if one is due."""
+        if self._over or time.monotonic() < self._due_s:
             return
+        if self._node.state_label == "unconfigured":
+            for transition in (self._node.trigger_configure, self._node.trigger_activate):
+                if self._stop.requested.is_set() or transition() != SUCCESS:
+                    break
+        self._over = not (self._node.camera_missing and self._node.state_label == "unconfigured")
+        self._due_s = time.monotonic() + self._backoff.failed()
 
 
 def _spin(node: DepthNode, executor: SingleThreadedExecutor, stop: _Stop) -> None:
+    autostart = _Autostart(node, stop)
     while not stop.requested.is_set() and node.context.ok():
+        autostart.look()
         try:
             executor.spin_once(timeout_sec=0.1)
         except ExternalShutdownException:

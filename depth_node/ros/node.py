@@ -12,6 +12,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from std_msgs.msg import Header
 
 from depth_node.cameras.base import CameraError
+from depth_node.cameras.calibration import CalibrationError
 from depth_node.engines.base import EngineError
 from depth_node.engines.select import load_engine
 from depth_node.engines.shared import EnginePool, EngineShare
@@ -61,6 +62,9 @@ class DepthNode(LifecycleNode):
     `configure` loads the network, opens the camera and creates the publishers; `activate` lets
     frames through. A transition that cannot be made fails with its reason in the log and in the
     diagnostics, and can be tried again.
+
+    Attributes:
+        camera_missing: whether the last transition failed for want of a camera that may still come.
     """
 
     def __init__(self, engines: EnginePool | None = None, **kwargs: Any) -> None:
@@ -74,6 +78,7 @@ class DepthNode(LifecycleNode):
         forward_logs(self.get_logger())
         self.health = Health()
         self.metrics = Metrics()
+        self.camera_missing = False
         self._engines = engines or EnginePool()
         self._engine: EngineShare | None = None
         self._source: _Source | None = None
@@ -133,10 +138,14 @@ class DepthNode(LifecycleNode):
     ) -> TransitionCallbackReturn:
         """Run one transition; rclpy swallows exceptions in silence, so none may leave here."""
         unknown: Exception | None = None
+        awaited, missing, self.camera_missing = self.camera_missing, False, False
         try:
             step()
         except (ParameterError, EngineError, CameraError, ValueError, OSError) as error:
             reason, cure = apart(str(error), f"mend that, and {name} the node again")
+            missing = self._may_come(error)
+            if missing and self.settings.autostart:
+                cure = f"{cure}; the node tries again by itself"
         except Exception as error:
             unknown = error
             reason, cure = f"{type(error).__name__}: {error}", "see the traceback in the node's log"
@@ -144,11 +153,17 @@ class DepthNode(LifecycleNode):
             self.health.clear("transition")
             return SUCCESS
         problem = ("transition", Level.ERROR, f"cannot {name}: {reason}", cure)
-        self.health.report(*problem, error=unknown, asked=True)
+        self.health.report(*problem, error=unknown, asked=not awaited)
         if undo is not None:
             self._try(f"undo {name}", undo)
             self.health.report(*problem)  # what could be undone has cleared it
+        self.camera_missing = missing
         return FAILURE
+
+    def _may_come(self, error: Exception) -> bool:
+        """Whether the error may go by itself: a device or stream that is not there yet."""
+        live = self.settings.camera.source in ("webcam", "url")
+        return live and isinstance(error, CameraError) and not isinstance(error, CalibrationError)
 
     def _configure(self) -> None:
         if self._node_parameters.refused:

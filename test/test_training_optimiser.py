@@ -58,3 +58,21 @@ def test_parameters_without_a_gradient_stay():
     optimiser.zero_grad()
     optimiser.step(0.01)
     assert all(torch.equal(p, old) for p, old in zip(layers.parameters(), before, strict=True))
+
+
+def test_the_update_of_dense_kernels_is_that_of_pytorchs_muon_but_for_rounding():
+    layers = module()
+    before = layers[0].weight.detach().permute(0, 2, 3, 1).flatten(1).clone()
+    matrix = nn.Parameter(before.clone())
+    muon = torch.optim.Muon([matrix], 0.01, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
+    optimiser = Optimiser(layers, 0.1)
+    generator = torch.Generator().manual_seed(2)
+    for _ in range(3):
+        for p in layers.parameters():
+            p.grad = torch.randn(p.shape, generator=generator)
+        matrix.grad = layers[0].weight.grad.permute(0, 2, 3, 1).flatten(1)
+        optimiser.step(0.01)
+        muon.step()
+    expected = matrix.detach() - before
+    moved = layers[0].weight.detach().permute(0, 2, 3, 1).flatten(1) - before
+    assert float((moved - expected).norm()) < 0.02 * float(expected.norm())

@@ -32,11 +32,7 @@ class Optimiser:
         depthwise = [p for p in kernels if p.shape[1] == 1]
         vectors = [p for p in module.parameters() if p.ndim != 4]
         self._pairs = [(kernel, _matrix(kernel)) for kernel in dense]
-        self._muon = torch.optim.Muon(
-            [matrix for _, matrix in self._pairs],
-            weight_decay=weight_decay,
-            adjust_lr_fn="match_rms_adamw",
-        )
+        self._muon = _Muon([matrix for _, matrix in self._pairs], weight_decay=weight_decay)
         groups = [
             {"params": depthwise, "weight_decay": weight_decay},
             {"params": vectors, "weight_decay": 0.0},
@@ -75,6 +71,44 @@ class Optimiser:
         """Continue from what `state_dict` gave."""
         self._muon.load_state_dict(state["muon"])
         self._adam.load_state_dict(state["adam"])
+
+
+class _Muon(torch.optim.Muon):
+    """PyTorch's Muon, orthogonalised in float32.
+
+    PyTorch does that in bfloat16, which a CPU without such instructions emulates: two seconds a
+    step for the student there, instead of a tenth of one.
+    """
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:
+        """Update all matrices that have a gradient; hyperparameters and state are PyTorch's."""
+        for group in self.param_groups:
+            for matrix in group["params"]:
+                if matrix.grad is None:
+                    continue
+                state = self.state[matrix]
+                if not state:
+                    state["momentum_buffer"] = torch.zeros_like(matrix.grad)
+                momentum = state["momentum_buffer"]
+                momentum.lerp_(matrix.grad, 1 - group["momentum"])
+                wanted = matrix.grad.lerp(momentum, group["momentum"])
+                # The same root mean square as an update of AdamW (Liu et al. 2025, 2.2).
+                length = 0.2 * max(matrix.shape) ** 0.5
+                matrix.mul_(1 - group["lr"] * group["weight_decay"])
+                matrix.add_(_orthogonal(wanted, group), alpha=-group["lr"] * length)
+
+
+def _orthogonal(matrix: Tensor, group: dict[str, Any]) -> Tensor:
+    """U V^T of the matrix' singular value decomposition, nearly: Newton and Schulz's iteration."""
+    a, b, c = group["ns_coefficients"]
+    tall = matrix.shape[0] > matrix.shape[1]
+    x = matrix.T if tall else matrix
+    x = x / x.norm().clamp(min=group["eps"])
+    for _ in range(group["ns_steps"]):
+        gram = x @ x.T
+        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.T if tall else x
 
 
 def _rows(kernel: Tensor) -> Tensor:

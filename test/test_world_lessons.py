@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import cv2
 import numpy as np
 import pytest
 from world_checks import assert_plausible_view
 
 from depth_node.cli import main
-from depth_node.world.lessons import SHARES, lessons
+from depth_node.world.lessons import Shares, lessons
 from depth_node.world.staged import avenue, kitchen, office
 
 
-@pytest.mark.parametrize("kind", SHARES)
+@pytest.mark.parametrize("kind", asdict(Shares()))
 def test_every_kind_gives_plausible_views(kind):
     for rgb, depth in lessons(11, 2, 80, 60, kind):
         assert_plausible_view(rgb, depth, 80, 60)
@@ -22,6 +24,21 @@ def test_a_seed_gives_the_same_views():
     for one, other in zip(lessons(3, 2, 64, 48), lessons(3, 2, 64, 48), strict=True):
         np.testing.assert_array_equal(one[0], other[0])
         np.testing.assert_array_equal(one[1], other[1])
+
+
+def test_shares_say_what_is_drawn():
+    def farthest(shares: Shares) -> float:
+        views = [next(lessons(seed, 1, 32, 24, shares=shares))[1] for seed in range(8)]
+        return float(np.median([np.percentile(np.minimum(depth, 80), 90) for depth in views]))
+
+    streets, kitchens = Shares(0, 0, 0, 0, 1, 0, 0), Shares(0, 1, 0, 0, 0, 0, 0)
+    assert farthest(streets) > 2 * farthest(kitchens)
+
+
+@pytest.mark.parametrize("wrong", [{"room": 0.5}, {"room": 0.42, "kitchen": -0.04}])
+def test_shares_that_are_none_are_refused(wrong):
+    with pytest.raises(ValueError, match="add up to 1"):
+        Shares(**wrong)
 
 
 def test_few_lessons_show_nothing_but_a_wall():

@@ -11,7 +11,7 @@ import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -21,7 +21,7 @@ from tqdm import tqdm
 import depth_node.world
 from depth_node.training.frames import drop_left_overs, write_shard
 from depth_node.types import ArrayF32, ImageU8
-from depth_node.world.lessons import lessons
+from depth_node.world.lessons import Shares, lessons
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class ShardConfig:
         aspects: width over height of the virtual camera; a scene takes one by its seed, is rendered
             with as many rays as the stored size has pixels, and is squeezed into the stored size,
             as the student's input is.
+        shares: how many of the scenes are of each kind.
         per_shard: frames in one shard, a multiple of `views`.
     """
 
@@ -46,6 +47,7 @@ class ShardConfig:
     first_seed: int = 0
     views: int = 4
     aspects: tuple[float, ...] = (4 / 3, 4 / 3, 4 / 3, 16 / 9, 3.3)
+    shares: Shares = field(default_factory=Shares)
     per_shard: int = 200
 
     def __post_init__(self) -> None:
@@ -66,7 +68,8 @@ def render_scene(config: ShardConfig, seed: int) -> Iterator[tuple[ImageU8, Arra
     aspect = config.aspects[int(rng.integers(len(config.aspects)))]
     width = round((config.width * config.height * aspect) ** 0.5)
     size = (config.width, config.height)
-    for view, metres in lessons(seed, config.views, width, round(width / aspect)):
+    views = lessons(seed, config.views, width, round(width / aspect), shares=config.shares)
+    for view, metres in views:
         image = cv2.resize(view, size, interpolation=cv2.INTER_LINEAR)
         # Averaged disparities would place surfaces in mid-air at every edge: take the nearest.
         depth = np.asarray(cv2.resize(metres, size, interpolation=cv2.INTER_NEAREST_EXACT))

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
@@ -28,16 +28,36 @@ from depth_node.world.sampling import draw_view, pose_at, random_pose
 from depth_node.world.staged import Stage, avenue, kitchen, office
 from depth_node.world.streets import street
 
-SHARES = {
-    "room": 0.22,
-    "kitchen": 0.16,
-    "office": 0.16,
-    "corridor": 0.16,
-    "street": 0.13,
-    "avenue": 0.13,
-    "clutter": 0.04,
-}
-"""Share of the scenes of each kind."""
+
+@dataclass(frozen=True)
+class Shares:
+    """How many of the scenes are of each kind; the field names are the kinds.
+
+    Attributes:
+        room: living rooms and the like, from a robot's and a person's height.
+        kitchen: tables seen from close above.
+        office: desks, likewise.
+        corridor: long and narrow, one view in three looking up.
+        street: seen from pavement and road.
+        avenue: rows of parked cars and trees.
+        clutter: shapes without a room.
+    """
+
+    room: float = 0.22
+    kitchen: float = 0.16
+    office: float = 0.16
+    corridor: float = 0.16
+    street: float = 0.13
+    avenue: float = 0.13
+    clutter: float = 0.04
+
+    def __post_init__(self) -> None:
+        shares = asdict(self).values()
+        if min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
+            raise ValueError(
+                f"shares are {asdict(self)}; none may be negative, and they add up to 1"
+            )
+
 
 _SPREAD = 1.8
 """Ratio of far to near that makes a view worth learning from."""
@@ -46,7 +66,12 @@ _TABLE_HEIGHT = 0.75
 
 
 def lessons(
-    seed: int, count: int, width: int, height: int, kind: str | None = None
+    seed: int,
+    count: int,
+    width: int,
+    height: int,
+    kind: str | None = None,
+    shares: Shares | None = None,
 ) -> Iterator[tuple[ImageU8, ArrayF32]]:
     """Several views of one random scene.
 
@@ -55,7 +80,8 @@ def lessons(
         count: views.
         width: pixels.
         height: pixels.
-        kind: one of `SHARES`; None draws one.
+        kind: a field of `Shares`; None draws one.
+        shares: how often each kind is drawn; None takes the defaults.
 
     Yields:
         HxWx3 uint8 RGB, and HxW float32 Z depth in metres, +inf for the sky.
@@ -63,7 +89,7 @@ def lessons(
     Raises:
         ValueError: an unknown kind.
     """
-    stage = _stage(seed, kind)
+    stage = _stage(seed, kind, asdict(shares or Shares()))
     rng = np.random.default_rng([seed, 13])
     pose = functools.partial(_pose, stage, rng)
     for _ in range(count):
@@ -73,16 +99,16 @@ def lessons(
         yield photometry.develop(radiance, _camera(rng), rng), depth
 
 
-def _stage(seed: int, kind: str | None) -> Stage:
+def _stage(seed: int, kind: str | None, shares: dict[str, float]) -> Stage:
     rng = np.random.default_rng([seed, 89])
-    chosen = str(rng.choice(list(SHARES), p=list(SHARES.values()))) if kind is None else kind
+    chosen = str(rng.choice(list(shares), p=list(shares.values()))) if kind is None else kind
     staged = {"kitchen": kitchen, "office": office, "avenue": avenue}
     plain = {"room": room, "corridor": corridor, "street": street, "clutter": clutter}
     if chosen in staged:
         return staged[chosen](rng)
     if chosen in plain:
         return Stage(plain[chosen](rng), np.zeros((0, 4)))
-    raise ValueError(f"there is no lesson called {kind!r}; choose one of {list(SHARES)}")
+    raise ValueError(f"there is no lesson called {kind!r}; choose one of {list(shares)}")
 
 
 def _pose(stage: Stage, rng: np.random.Generator) -> ArrayF64:

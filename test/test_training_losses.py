@@ -40,6 +40,37 @@ def test_the_logarithmic_term_ignores_scale_but_sees_shift(scale):
     assert losses.log_error(target + 1, target, valid).mean() > 0.01
 
 
+@given(scale=st.floats(0.5, 20), shift=st.floats(0, 5), seed=st.integers(0, 50))
+@settings(deadline=None, max_examples=30)
+def test_the_relative_term_ignores_the_gauge_and_the_sky(scale, shift, seed):
+    generator = torch.Generator().manual_seed(seed)
+    target = torch.rand((2, 24, 32), generator=generator, dtype=torch.float64) + 0.1
+    prediction = scale * target + shift
+    target[:, :6] = 0
+    valid = torch.rand((2, 24, 32), generator=generator) > 0.2
+    assert losses.relative_error(prediction, target, valid).max() < 1e-3
+
+
+def test_the_relative_term_counts_far_and_near_alike():
+    def error_of_a_tenth_more(row: int) -> float:
+        target = torch.linspace(0.05, 2.0, 100).repeat_interleave(400).view(1, 100, 400)
+        prediction = target.clone()
+        prediction[:, row, :100] *= 1.1
+        valid = torch.ones_like(target, dtype=torch.bool)
+        return float(losses.relative_error(prediction, target, valid)[:, row, :100].mean())
+
+    assert error_of_a_tenth_more(5) == pytest.approx(0.0953, rel=0.1)
+    assert error_of_a_tenth_more(95) == pytest.approx(0.0953, rel=0.1)
+
+
+def test_the_relative_term_stays_finite_where_the_fit_goes_below_zero():
+    target = torch.rand((1, 16, 16)) + 0.01
+    prediction = (1 - target).requires_grad_()
+    valid = torch.ones_like(target, dtype=torch.bool)
+    losses.relative_error(prediction, target, valid).mean().backward()
+    assert torch.isfinite(prediction.grad).all()
+
+
 def test_the_worst_tenth_of_the_pixels_does_not_count():
     error = torch.zeros((1, 20, 50))
     error[0, :1] = 100.0  # 5% outliers

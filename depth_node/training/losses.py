@@ -6,6 +6,7 @@ All functions take B x H x W float32 tensors. `target` is inverse depth in any u
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +17,7 @@ EPSILON = 1e-6
 LOG_OFFSET = 0.05
 """Offset of the logarithm, in units of the image's mean disparity; sky stays finite with it."""
 
-TERMS = ("total", "affine", "gradient", "logarithm")
+TERMS = ("total", "affine", "gradient", "logarithm", "relative")
 """What `student_loss` gives."""
 
 
@@ -27,6 +28,7 @@ class LossConfig:
     Attributes:
         gradient: multi-scale gradient matching; the affine-invariant term has weight 1.
         logarithm: scale-invariant error in log disparity.
+        relative: relative depth error after the least-squares gauge that depth is judged in.
         scales: resolutions of the gradient matching, each half of the one before.
         trim: share of each image's worst pixels that the pixel-wise terms ignore.
         teacher: all that a teacher's labels add, beside ground truth.
@@ -35,6 +37,7 @@ class LossConfig:
 
     gradient: float = 2.0
     logarithm: float = 0.5
+    relative: float = 0.0
     scales: int = 4
     trim: float = 0.1
     teacher: float = 1.0
@@ -136,6 +139,37 @@ def log_error(prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     return (logarithm(prediction) - logarithm(target)).abs() * valid
 
 
+def relative_error(prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+    """Error of log depth after the scale and shift that fit best by least squares in disparity.
+
+    The gauge of the evaluation protocol: what is near and missed bends the whole image. Below half
+    of the true disparity the logarithm goes on as its tangent, so that depth beyond all bounds has
+    a bounded gradient.
+
+    Args:
+        prediction: B x H x W float32, disparity before the ReLU.
+        target: B x H x W float32, inverse depth, 0 in the sky.
+        valid: B x H x W bool.
+
+    Returns:
+        B x H x W float32, zero where not valid and in the sky.
+    """
+    surface = valid & (target > 0)
+    count = surface.sum(dim=(1, 2), keepdim=True).clamp(min=1)
+
+    def centred(values: Tensor) -> tuple[Tensor, Tensor]:
+        mean = (values * surface).sum(dim=(1, 2), keepdim=True) / count
+        return mean, (values - mean) * surface
+
+    _, p = centred(functional.relu(prediction))
+    mean, q = centred(target)
+    variance = p.square().sum(dim=(1, 2), keepdim=True) + EPSILON * count
+    aligned = mean + p * ((p * q).sum(dim=(1, 2), keepdim=True) / variance)
+    ratio = aligned / target.clamp(min=EPSILON)
+    log = torch.where(ratio > 0.5, ratio.clamp(min=0.5).log(), 2 * ratio - 1 - math.log(2))
+    return log.abs() * surface
+
+
 def student_loss(
     prediction: Tensor, target: Tensor, valid: Tensor, config: LossConfig
 ) -> dict[str, Tensor]:
@@ -148,7 +182,7 @@ def student_loss(
         config: the weights.
 
     Returns:
-        Scalars: `total`, `affine`, `gradient`, `logarithm`.
+        Scalars, those of `TERMS`; `relative` is 0 where it has no weight.
     """
     raw = prediction.squeeze(1).float()
     # Sky saturates at zero: there the network may go as far below as it likes.
@@ -157,5 +191,9 @@ def student_loss(
     affine = trimmed_mean(difference.abs(), valid, config.trim)
     gradient = gradient_matching(difference, valid, config.scales)
     logarithm = trimmed_mean(log_error(raw, target, valid), valid, config.trim)
-    total = affine + config.gradient * gradient + config.logarithm * logarithm
-    return {"total": total, "affine": affine, "gradient": gradient, "logarithm": logarithm}
+    relative = raw.new_zeros(())
+    if config.relative > 0:
+        relative = trimmed_mean(relative_error(raw, target, valid), valid, config.trim)
+    total = affine + config.gradient * gradient
+    total = total + config.logarithm * logarithm + config.relative * relative
+    return dict(zip(TERMS, (total, affine, gradient, logarithm, relative), strict=True))

@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = ("numpy", "opencv-python-headless", "onnxruntime", "openvino", "ros-rclpy", "torch")
+INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimd")
+"""Those that decide how fast a network is on a CPU: one processor's name covers several."""
 
 
 def describe_machine() -> dict[str, Any]:
-    """Processor, cores and versions, for the result of a benchmark."""
+    """Processor, its vector instructions, cores and versions, for the result of a benchmark."""
+    flags = (_cpuinfo("flags") or _cpuinfo("Features")).split()
     versions = {}
     for package in PACKAGES:
         try:
@@ -22,7 +25,8 @@ def describe_machine() -> dict[str, Any]:
             continue
     return {
         "machine": {
-            "processor": _processor(),
+            "processor": _cpuinfo("model name") or platform.machine(),
+            "instructions": [flag for flag in INSTRUCTIONS if flag in flags],
             "cores": len(os.sched_getaffinity(0)),
             "python": platform.python_version(),
             "kernel": platform.release(),
@@ -31,11 +35,12 @@ def describe_machine() -> dict[str, Any]:
     }
 
 
-def _processor() -> str:
+def _cpuinfo(key: str) -> str:
+    """What the kernel says of the first core; empty where it does not know the key."""
     for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
+        if line.split(":")[0].strip() == key:
             return line.split(":", 1)[1].strip()
-    return platform.machine()
+    return ""
 
 
 def print_result(result: dict[str, Any], *, as_json: bool) -> None:

@@ -233,10 +233,16 @@ def arguments(*words: str) -> argparse.Namespace:
     return parser.parse_args(list(words))
 
 
-def test_the_committed_run_is_valid(repo_root):
-    settings_ = command.load_settings(repo_root / "config" / "student.yaml")
-    assert settings_.run.steps > 0
-    assert settings_.run.network == NetworkConfig()
+def test_the_committed_runs_are_valid_and_follow_each_other(repo_root):
+    first, second = (
+        command.load_settings(repo_root / "config" / name)
+        for name in ("student_base.yaml", "student.yaml")
+    )
+    assert first.run.network == second.run.network == NetworkConfig()
+    assert not first.run.start.weights
+    assert second.run.start.weights == "training_output/base/student.onnx"
+    seen = first.data.first_seed + first.data.frames // first.data.views
+    assert second.data.first_seed >= seen, "the second run's scenes are new"
 
 
 def test_the_command_makes_a_student(tmp_path):

@@ -20,15 +20,19 @@ from depth_node.training.alignment import (
     FrozenEncoder,
     alignment_loss,
 )
-from depth_node.training.data import AugmentConfig, Batch, batches
+from depth_node.training.data import AugmentConfig, Batch, batches, make_batch
 from depth_node.training.distillation import batch_loss
 from depth_node.training.frames import Mixture
 from depth_node.training.losses import LossConfig
 from depth_node.training.network import NetworkConfig, Student, normalised
 from depth_node.training.optimiser import Optimiser
 from depth_node.training.replicas import Replicas
+from depth_node.training.start import StartConfig, load_start
 
 Log = Callable[[int, dict[str, float]], None]
+
+_START_IMAGES = 64
+"""How many images give the batch statistics of the weights that a run starts from."""
 
 
 class CheckpointError(RuntimeError):
@@ -64,6 +68,7 @@ class RunConfig:
         seed: of the weights, of the order of the frames and of every disturbance.
         phases: run one after another under one learning-rate cycle; small images first are cheap.
         network: what is trained.
+        start: the exported student whose weights come first; none unless it names one.
         loss: the weights of the losses.
         alignment: with the features of a frozen encoder; off unless it has a weight.
         augment: how frames are disturbed.
@@ -81,6 +86,7 @@ class RunConfig:
     seed: int = 0
     phases: tuple[Phase, ...] = (Phase(1000, 256, 192, 32),)
     network: NetworkConfig = field(default_factory=NetworkConfig)
+    start: StartConfig = field(default_factory=StartConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     alignment: AlignmentConfig = field(default_factory=AlignmentConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
@@ -162,6 +168,24 @@ class Trainer:
         self.averaged = copy.deepcopy(self.model).requires_grad_(False)
         self._replicas = Replicas(self._trained, config.replicas)
         self.optimiser = Optimiser(self._trained, config.weight_decay)
+
+    def begin(self, data: Mixture) -> None:
+        """Take the weights that the run starts from, where it names some.
+
+        Raises:
+            StartError: they are not to be had, not those that were meant, or of another network.
+        """
+        if not self.config.start.weights:
+            return
+        *_, (step, size, _) = self.config.plan()
+        batch = make_batch(data, self.config.augment, self.config.seed, step, size, _START_IMAGES)
+        load_start(
+            self.config.start,
+            self.model,
+            normalised(torch.from_numpy(batch.image).to(self.device)),
+        )
+        self.averaged.load_state_dict(self.model.state_dict())
+        self._replicas.share_statistics()
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
         """Take one step on a batch and return the losses, detached."""
@@ -274,10 +298,13 @@ def train(
         AlignmentError: alignment is asked for and its encoder is not to be had.
         CheckpointError: the checkpoint belongs to another run.
         FloatingPointError: the loss is no longer finite.
+        StartError: see Trainer.begin.
     """
     trainer = Trainer(config, device)
     if checkpoint.exists():
         trainer.restore(checkpoint)
+    else:
+        trainer.begin(data)
     end = config.steps if stop_at is None else min(stop_at, config.steps)
     recent: dict[str, float] = {}
     since, began = 0, time.monotonic()

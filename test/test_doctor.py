@@ -22,7 +22,7 @@ from rclpy.context import Context
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 from ros_graph import CameraDriver, Graph, private_graph, stamped
-from sensor_msgs.msg import CompressedImage, Image, PointCloud2
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from test_node_outputs import SCALE, WIDTH, camera_info, frame
 
 from depth_node.doctor.check_camera import check_camera, check_loss
@@ -152,7 +152,8 @@ def test_large_best_effort_images_that_vanish_are_named(graph: Graph, examine: E
     for name in FASTDDS_VARIABLES:
         bare.pop(name, None)
     graph.run(str(Path(__file__).parent / "programs" / "best_effort_camera.py"), env=bare)
-    graph.wait_until(lambda: bool(graph.node.count_publishers("/large/image_raw")))
+    with graph.collect(CameraInfo, "/large/camera_info", best_effort=True) as infos:
+        infos.wait(3)
     report = examine("--image", "/large/image_raw")
     assert report.code == 1
     problem = report.find("error", "/large/image_raw", "default shared-memory segment")

@@ -186,8 +186,9 @@ class ScaleEstimate:
         log_sigma: gh x gw float32 standard deviation of log inverse depth after the correction, or
             None: then covariance and residual say all that is known. `depth_node.scale.apply`
             turns either into pixels.
-        missed: (n, 3) float32 column and row on the disparity and inverse depth in 1/m of rays that
-            measured a surface where the network sees none, or None: around them nothing is free.
+        in_front: (n, 3) float32 column and row on the disparity and inverse depth in 1/m of rays
+            that measured a surface in front of what the network sees; or None. What lies behind
+            them is not free.
         counts: by source, what became of the points measured for this frame.
     """
 
@@ -202,7 +203,7 @@ class ScaleEstimate:
     reason: str = ""
     log_field: ArrayF32 | None = None
     log_sigma: ArrayF32 | None = None
-    missed: ArrayF32 | None = None
+    in_front: ArrayF32 | None = None
     counts: Mapping[str, PointCounts] = field(default_factory=dict)
 
 
@@ -211,9 +212,9 @@ class MetricDepth:
     """Depth in metres for one frame.
 
     Attributes:
-        depth: HxW float32, metres along the optical axis. NaN is invalid (edge, unseen, missed,
-            or too near, where REP 117 has -Inf), +Inf is sky or beyond the range (REP 117); never
-            0, never negative.
+        depth: HxW float32, metres along the optical axis. NaN is invalid (edge, unseen, behind a
+            measured surface, or too near, where REP 117 has -Inf), +Inf is sky or beyond the range
+            (REP 117); never 0, never negative.
         camera: the rectified camera of exactly this size.
         stamp_ns: copied from the frame.
         frame_id: copied from the frame.

@@ -65,32 +65,41 @@ def test_saturated_disparity_is_infinite_whatever_the_shift():
     assert np.isfinite(depth[10:]).all()
 
 
-def with_missed(*points: tuple[float, float, float]) -> ScaleEstimate:
-    """(column, row, metres) of points that were measured where the network sees nothing."""
-    missed = np.array([(x, y, 1 / metres) for x, y, metres in points], np.float32)
-    return replace(METRIC, missed=missed)
+def with_points(*points: tuple[float, float, float], **estimate: object) -> ScaleEstimate:
+    """(column, row, metres) of points that were measured in front of what the network sees."""
+    rays = np.array([(x, y, 1 / metres) for x, y, metres in points], np.float32)
+    return replace(METRIC, in_front=rays, **estimate)
 
 
-def test_nothing_is_free_around_a_measured_surface_that_the_network_does_not_see():
+@pytest.mark.parametrize("max_m", [8.0, 50.0])
+@pytest.mark.parametrize("seen_m", [np.inf, 25.0])
+def test_nothing_is_free_around_a_measured_surface_that_the_network_does_not_see(max_m, seen_m):
     values = np.full((48, 64), 1.0)
-    values[:30] = 0.0
-    depth = convert(values, with_missed((20, 10, 4.0))).depth
+    values[:30] = 1 / seen_m
+    chosen = DepthSettings(remove_edges=False, max_m=max_m)
+    depth = convert(values, with_points((20, 10, 4.0)), chosen).depth
     assert np.isnan(depth[9:12, 19:22]).all()
-    assert np.isposinf(depth[:30, 30:]).all()
     assert np.isnan(depth).sum() < 30
+    assert (depth[:30, 30:] > max_m - 25.1).all()
     assert np.isfinite(depth[31:]).all()
+
+
+def test_what_the_correction_brings_up_from_nothing_is_still_behind_the_surface():
+    lifted = np.full((2, 2), 0.3, np.float32)
+    seen = with_points((20, 10, 4.0), shift=-1.0, log_field=lifted)
+    assert np.isnan(convert(np.full((48, 64), 1.0), seen).depth[10, 20])
 
 
 def test_a_surface_measured_beyond_the_range_leaves_infinity_what_it_is():
     chosen = DepthSettings(remove_edges=False, max_m=20.0)
-    depth = convert(np.zeros((48, 64)), with_missed((20, 10, 25.0)), chosen).depth
+    depth = convert(np.zeros((48, 64)), with_points((20, 10, 25.0)), chosen).depth
     assert np.isposinf(depth).all()
 
 
-def test_a_point_on_an_outline_does_not_count_as_missed():
+def test_a_point_on_an_outline_contradicts_nothing():
     values = np.full((48, 64), 1.0)
     values[:30] = 0.0
-    depth = convert(values, with_missed((20, 29, 4.0), (40, 35, 4.0))).depth
+    depth = convert(values, with_points((20, 29, 4.0), (40, 35, 4.0), (40, 36, 0.3))).depth
     assert not np.isnan(depth).any()
 
 

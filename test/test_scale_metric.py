@@ -61,42 +61,69 @@ def test_sky_is_never_finite():
     assert applied(relative(broken), estimate, WIDTH, HEIGHT)[200, 100] == 0
 
 
-def test_surfaces_that_the_network_does_not_see_are_named_where_they_were_measured():
+def without(given: SparseDepth, kept: np.ndarray) -> SparseDepth:
+    columns = ("u", "v", "depth", "sigma")
+    return replace(given, **{name: getattr(given, name)[kept] for name in columns})
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2])
+def test_points_in_front_of_what_the_network_sees_are_named(share: float):
     estimator = MetricScaleEstimator()
     estimator.add(points(800))
     values = bent_disparity()
-    values[150:200, 100:160] = 0.0
+    values[150:200, 100:160] *= share
     estimate = estimator.estimate(frame(), relative(values))
     assert estimate.state is ScaleState.METRIC
-    inside = np.abs(estimate.missed[:, :2] - [129.5, 174.5]) <= [30.5, 25.5]
-    assert len(estimate.missed) > 5
-    assert inside.all()
-    true = inverse_depth()[
-        np.rint(estimate.missed[:, 1]).astype(int), estimate.missed[:, 0].astype(int)
-    ]
-    assert np.median(np.abs(estimate.missed[:, 2] / true - 1)) < 0.1
+    inside = np.abs(estimate.in_front[:, :2] - [129.5, 174.5]) <= [30.5, 25.5]
+    assert inside.all(axis=1).sum() > 5
+    assert inside.all(axis=1).mean() > 0.9
+    column, row = np.rint(estimate.in_front[:, :2]).astype(int).T
+    assert np.median(np.abs(estimate.in_front[:, 2] / inverse_depth()[row, column] - 1)) < 0.1
 
 
-def test_a_held_scale_names_them_too_where_no_point_can_be_fitted():
+def test_a_clean_scene_has_no_points_in_front():
+    estimator = MetricScaleEstimator()
+    estimator.add(points(800))
+    assert len(estimator.estimate(frame(), relative(bent_disparity())).in_front) < 3
+
+
+def test_a_held_scale_names_them_too_and_goes_on_when_the_sensor_stops():
     estimator = MetricScaleEstimator()
     estimator.add(points(800))
     estimator.estimate(frame(), relative(bent_disparity()))
-    later, blinded = STAMP_NS + FRAME_NS, bent_disparity()
+    blinded = bent_disparity()
     blinded[100:] = 0.0
-    given = points(800, stamp_ns=later)
+    given = points(800, stamp_ns=STAMP_NS + FRAME_NS)
     low = given.v > 102
-    estimator.add(
-        replace(
-            given,
-            u=given.u[low],
-            v=given.v[low],
-            depth=given.depth[low],
-            sigma=given.sigma[low],
-        )
-    )
-    estimate = estimator.estimate(frame(later), relative(blinded))
-    assert estimate.state is ScaleState.HELD
-    assert len(estimate.missed) == low.sum()
+    estimator.add(without(given, low))
+    for frames in (1, 2, 10):  # from the second on there are no points
+        estimate = estimator.estimate(frame(STAMP_NS + frames * FRAME_NS), relative(blinded))
+        assert estimate.state is ScaleState.HELD
+        assert len(estimate.in_front) == low.sum()
+    estimator.reset()
+    assert estimator.estimate(frame(), relative(blinded)).in_front is None
+
+
+def test_a_metric_network_that_contradicts_the_points_is_not_metric():
+    rng = np.random.default_rng(0)
+    anywhere = np.exp(rng.uniform(np.log(0.3), np.log(80), 500)).astype(np.float32)
+    estimator = MetricScaleEstimator()
+    estimator.add(replace(points(500), depth=anywhere))
+    estimate = estimator.estimate(frame(), Disparity(inverse_depth(), kind="metric"))
+    assert estimate.state is ScaleState.RELATIVE
+    assert estimate.reason
+
+
+def test_a_metric_network_stands_in_and_nothing_behind_the_points_that_it_misses_is_free():
+    given = points(500)
+    values = inverse_depth()
+    values[150:] = 0.0
+    estimator = MetricScaleEstimator()
+    estimator.add(without(given, given.v > 152))
+    estimate = estimator.estimate(frame(), Disparity(values, kind="metric"))
+    assert estimate.state is ScaleState.METRIC
+    assert estimate.source == "network"
+    assert len(estimate.in_front) == (given.v > 152).sum()
 
 
 def test_nothing_measured_is_relative_and_says_so():

@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 
 from depth_node.geometry.edges import EdgeDetector
+from depth_node.geometry.occlusion import measured_in_front
 from depth_node.parameters import DepthSettings
 from depth_node.scale.apply import inverse_depth_at_network_size
 from depth_node.types import (
-    ArrayF32,
     CameraModel,
     Disparity,
     Frame,
@@ -18,9 +18,6 @@ from depth_node.types import (
     ScaleEstimate,
     ScaleState,
 )
-
-_MISSED_REACH = 0.03
-"""Share of the image's width around a measured point that is not free if nothing is seen there."""
 
 
 def published_size(frame: Frame, downscale: int) -> tuple[int, int]:
@@ -57,8 +54,8 @@ class MetricConverter:
         Inverse depth is computed at network resolution and interpolated bilinearly to the
         published size, which is exact on planes. As REP 117 and 118 have it, +Inf is what is
         saturated (d = 0) or beyond `max_m`, and NaN is what is between two surfaces, not finite in
-        the disparity, unseen, or beside a measured surface that the network does not see. What is
-        nearer than `min_m` is NaN too, where REP 117 has -Inf: readers of depth images test for NaN
+        the disparity, unseen, or far behind a surface that was measured beside it. What is nearer
+        than `min_m` is NaN too, where REP 117 has -Inf: readers of depth images test for NaN
         or for a positive depth, and -Inf is neither.
 
         Args:
@@ -101,32 +98,14 @@ class MetricConverter:
             np.copyto(depth, np.nan, where=inverse > nearest)
         if not finite.all():
             np.copyto(depth, np.nan, where=cv2.resize((~finite).astype(np.float32), size) > 0.0)
-        if estimate.missed is not None:
-            self._hide_missed(depth, coarse, estimate.missed[estimate.missed[:, 2] > farthest])
+        if estimate.in_front is not None:
+            nearer = measured_in_front(coarse, estimate.in_front, farthest)
+            if nearer is not None:
+                behind = cv2.resize(nearer, size, interpolation=cv2.INTER_NEAREST) > inverse
+                np.copyto(depth, np.nan, where=behind)
         if unseen is not None:
             cv2.copyTo(self._nan, cv2.resize(unseen, size, interpolation=cv2.INTER_NEAREST), depth)
         return MetricDepth(depth, camera, frame.stamp_ns, frame.frame_id, estimate)
-
-    def _hide_missed(self, depth: ArrayF32, coarse: ArrayF32, missed: ArrayF32) -> None:
-        """Make NaN of what would be +Inf around points that were measured within the range.
-
-        A point within a pixel of something that is seen is that thing's outline, not a surface of
-        its own that was missed.
-        """
-        rows, columns = coarse.shape
-        nothing = cv2.erode((coarse == 0.0).view(np.uint8), np.ones((3, 3), np.uint8))
-        column = np.clip(np.rint(missed[:, 0]).astype(np.intp), 0, columns - 1)
-        row = np.clip(np.rint(missed[:, 1]).astype(np.intp), 0, rows - 1)
-        hits = np.zeros_like(nothing)
-        hits[row, column] = nothing[row, column]
-        if not hits.any():
-            return
-        reach = 2 * max(1, round(_MISSED_REACH * columns)) + 1
-        disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
-        near = cv2.resize(
-            cv2.dilate(hits, disc), depth.shape[::-1], interpolation=cv2.INTER_NEAREST
-        )
-        np.copyto(depth, np.nan, where=near.view(bool) & np.isposinf(depth))
 
     def _published_camera(self, frame: Frame, downscale: int) -> CameraModel:
         camera = frame.camera

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from depth_node.scale.fit import MAD_TO_SIGMA
 from depth_node.types import ArrayF32, Disparity, ScaleEstimate
@@ -33,11 +32,6 @@ def fitted_inverse_depth(values: ArrayF32, scale: float, shift: float) -> ArrayF
     return q
 
 
-def nothing_there(q: ArrayF32) -> NDArray[np.bool_]:
-    """Whether an inverse depth, 1/m, is the floor that stands for `FARTHEST_M` and beyond."""
-    return np.asarray(q <= np.float32(1.001) * _FLOOR)
-
-
 def inverse_depth_at_network_size(values: ArrayF32, estimate: ScaleEstimate) -> ArrayF32:
     """Inverse depth q = max(scale * d + shift, 1/300) * exp(field).
 
@@ -55,7 +49,7 @@ def inverse_depth_at_network_size(values: ArrayF32, estimate: ScaleEstimate) -> 
     if estimate.log_field is not None:
         q *= np.exp(_resized(estimate.log_field, values.shape[1], values.shape[0]))
     with np.errstate(invalid="ignore"):
-        seen = (values > 0.0) & np.isfinite(values) & ~nothing_there(q)
+        seen = (values > 0.0) & np.isfinite(values) & (q > np.float32(1.001) * _FLOOR)
     np.copyto(q, np.float32(0.0), where=~seen)
     return q
 

@@ -127,8 +127,7 @@ class MetricScaleEstimator:
 
     def extrinsics_known(self) -> dict[str, str]:
         """By source that measured the last frame, what is known of its extrinsics, in words."""
-        known = self._extrinsics.summaries().items()
-        return {name: text for name, text in known if name in self._counts}
+        return {n: text for n, text in self._extrinsics.summaries().items() if n in self._counts}
 
     def reset(self) -> None:
         """Forget everything carried from earlier frames, and every measurement."""
@@ -149,6 +148,7 @@ class MetricScaleEstimator:
         self._counts: Mapping[str, PointCounts] = {}
         self._contradicted = ""
         self._gathered: Samples | None = None  # all points of the frame
+        self._in_front: ArrayF32 | None = None
 
     def estimate(self, frame: Frame, disparity: Disparity) -> ScaleEstimate:
         """Estimate the scale of one frame; frames arrive in the order of their stamps."""
@@ -202,7 +202,7 @@ class MetricScaleEstimator:
         self._change = gauge.sigma if gauge is not None else 1.0
         same = self._filter.predict(gauge, elapsed_s)
         if not same:
-            self._correction = None
+            self._correction = self._in_front = None
         return same
 
     def _measure(self, frame: Frame, disparity: Disparity) -> _Measurement:
@@ -354,8 +354,8 @@ class MetricScaleEstimator:
     ) -> ScaleEstimate:
         metric = taken and not reason
         sigma = 0.0 if metric else self._doubt(scale)
-        uncertain = sigma > self._config.max_hold_sigma
-        if not metric and (scale.age_s > self._config.hold_s or uncertain):
+        given_up = scale.age_s > self._config.hold_s or sigma > self._config.max_hold_sigma
+        if not metric and given_up:
             if not taken:
                 reason = f"nothing was measured for {scale.age_s:.1f} s: {reason}"
             return self._without_measurement(disparity, reason)
@@ -374,12 +374,14 @@ class MetricScaleEstimator:
             reason=reason,
             log_field=None if correction is None else correction.log_field,
             log_sigma=log_sigma,
-            missed=self._missed(scale),
+            in_front=self._look_ahead(scale.scale, scale.shift),
             counts=self._counts,
         )
 
-    def _missed(self, scale: Scale) -> ArrayF32 | None:
-        return None if self._gathered is None else self._gathered.missed(scale.scale, scale.shift)
+    def _look_ahead(self, scale: float, shift: float) -> ArrayF32 | None:
+        if self._gathered is not None:
+            self._in_front = self._gathered.in_front(scale, shift)
+        return self._in_front
 
     def _doubt(self, scale: Scale) -> float:
         """Relative uncertainty of a scale that was carried to this frame."""
@@ -387,10 +389,12 @@ class MetricScaleEstimator:
         return sigma_of_held(scale, self._measured, self._before)
 
     def _without_measurement(self, disparity: Disparity, reason: str) -> ScaleEstimate:
-        metric = disparity.kind == "metric"
+        points = self._gathered
+        metric = disparity.kind == "metric" and (not points or points.agree_with_network())
         return ScaleEstimate(
             state=ScaleState.METRIC if metric else ScaleState.RELATIVE,
             source="network" if metric else "none",
             reason=reason,
+            in_front=self._look_ahead(1.0, 0.0) if metric else None,
             counts=self._counts,
         )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from depth_node.scale.apply import fitted_inverse_depth, nothing_there
+from depth_node.scale.apply import fitted_inverse_depth
 from depth_node.scale.fit import TYPICAL_ERROR, AffineFit
 from depth_node.scale.points import (
     SparseDepth,
@@ -18,6 +18,9 @@ from depth_node.scale.points import (
 )
 from depth_node.types import ArrayF32, PointCounts
 
+IN_FRONT = 2.0
+"""How many times nearer than the fitted disparity a ray must have measured to be told of."""
+_APART = np.log(1.4)
 _PATCHES = (15, 20)
 _COUNTED = 2048
 _PICKS = np.random.default_rng(0).random(_COUNTED)
@@ -108,8 +111,8 @@ class Samples:
         predicted = fitted_inverse_depth(self.d, fit.scale, fit.shift)
         return np.asarray(np.log(predicted / self.q))
 
-    def missed(self, scale: float, shift: float) -> ArrayF32:
-        """The rays that measured a surface where the network sees none.
+    def in_front(self, scale: float, shift: float) -> ArrayF32:
+        """The rays that measured a surface far in front of what the network sees there.
 
         Args:
             scale: 1/m per unit of disparity.
@@ -119,10 +122,13 @@ class Samples:
             (n, 3) float32 column and row on the disparity, and measured inverse depth in 1/m.
         """
         predicted = fitted_inverse_depth(self.d, scale, shift)
-        lost = np.flatnonzero(nothing_there(predicted) & self.ray)
-        return np.concatenate(
-            [self.blind, np.stack([a[lost] for a in (self.x, self.y, self.q)], 1)]
-        )
+        nearer = np.flatnonzero((np.float32(IN_FRONT) * predicted < self.q) & self.ray)
+        found = np.stack([values[nearer] for values in (self.x, self.y, self.q)], axis=1)
+        return np.concatenate([self.blind, found])
+
+    def agree_with_network(self) -> bool:
+        """Whether a metric network's own metres are about those of the points, if there are any."""
+        return len(self.d) == 0 or float(np.median(np.abs(np.log(self.q / self.d)))) < _APART
 
     def counts(self, used: NDArray[np.bool_] | None) -> dict[str, PointCounts]:
         """What became of the points, by source.

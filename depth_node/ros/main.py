@@ -23,9 +23,9 @@ try:
     from rclpy.utilities import remove_ros_args
     from rclpy.validate_namespace import validate_namespace
 
-    from depth_node.cameras.timing import Backoff
     from depth_node.engines.shared import EnginePool
-    from depth_node.ros.node import SUCCESS, DepthNode
+    from depth_node.ros.autostart import Autostart
+    from depth_node.ros.node import DepthNode
 except ImportError as problem:  # OpenCV that was built for another NumPy, above all
     explained = explain(problem)
     if explained is None:
@@ -152,33 +152,8 @@ def _serve(node: DepthNode, stop: _Stop) -> None:
         node.destroy_node()
 
 
-class _Autostart:
-    """Configures and activates a node; again and again while its own camera is not there yet.
-
-    Any other failure leaves the node where it can be mended, and whoever makes a transition by hand
-    in the meantime has taken over.
-    """
-
-    def __init__(self, node: DepthNode, stop: _Stop) -> None:
-        self._node, self._stop = node, stop
-        self._backoff = Backoff()
-        self._due_s = time.monotonic()
-        self._over = not node.settings.autostart
-
-    def look(self) -> None:
-        """Make an attempt if one is due."""
-        if self._over or time.monotonic() < self._due_s:
-            return
-        if self._node.state_label == "unconfigured":
-            for transition in (self._node.trigger_configure, self._node.trigger_activate):
-                if self._stop.requested.is_set() or transition() != SUCCESS:
-                    break
-        self._over = not (self._node.camera_missing and self._node.state_label == "unconfigured")
-        self._due_s = time.monotonic() + self._backoff.failed()
-
-
 def _spin(node: DepthNode, executor: SingleThreadedExecutor, stop: _Stop) -> None:
-    autostart = _Autostart(node, stop)
+    autostart = Autostart(node, stop.requested)
     while not stop.requested.is_set() and node.context.ok():
         autostart.look()
         try:

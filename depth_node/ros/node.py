@@ -65,6 +65,7 @@ class DepthNode(LifecycleNode):
 
     Attributes:
         camera_missing: whether the last transition failed for want of a camera that may still come.
+        starts_itself: whether somebody configures and activates the node as soon as it is possible.
     """
 
     def __init__(self, engines: EnginePool | None = None, **kwargs: Any) -> None:
@@ -78,7 +79,7 @@ class DepthNode(LifecycleNode):
         forward_logs(self.get_logger())
         self.health = Health()
         self.metrics = Metrics()
-        self.camera_missing = False
+        self.camera_missing = self.starts_itself = False
         self._engines = engines or EnginePool()
         self._engine: EngineShare | None = None
         self._source: _Source | None = None
@@ -138,13 +139,13 @@ class DepthNode(LifecycleNode):
     ) -> TransitionCallbackReturn:
         """Run one transition; rclpy swallows exceptions in silence, so none may leave here."""
         unknown: Exception | None = None
-        awaited, missing, self.camera_missing = self.camera_missing, False, False
+        missing = self.camera_missing = False
         try:
             step()
         except (ParameterError, EngineError, CameraError, ValueError, OSError) as error:
             reason, cure = apart(str(error), f"mend that, and {name} the node again")
-            missing = self._may_come(error)
-            if missing and self.settings.autostart:
+            missing = self.may_come(error)
+            if missing and self.starts_itself:
                 cure = f"{cure}; the node tries again by itself"
         except Exception as error:
             unknown = error
@@ -153,14 +154,14 @@ class DepthNode(LifecycleNode):
             self.health.clear("transition")
             return SUCCESS
         problem = ("transition", Level.ERROR, f"cannot {name}: {reason}", cure)
-        self.health.report(*problem, error=unknown, asked=not awaited)
+        self.health.report(*problem, error=unknown, asked=True)
         if undo is not None:
             self._try(f"undo {name}", undo)
             self.health.report(*problem)  # what could be undone has cleared it
         self.camera_missing = missing
         return FAILURE
 
-    def _may_come(self, error: Exception) -> bool:
+    def may_come(self, error: Exception) -> bool:
         """Whether the error may go by itself: a device or stream that is not there yet."""
         live = self.settings.camera.source in ("webcam", "url")
         return live and isinstance(error, CameraError) and not isinstance(error, CalibrationError)

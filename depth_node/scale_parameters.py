@@ -75,9 +75,19 @@ class ScaleSettings:
         "Depth is called metric only while points tell the scale better than this, relative to "
         "depth (one sigma), where they lie and in the nearer half of the picture; else it is held "
         "or relative, or the ground's. A planar scan or a range reading does with Depth Anything "
-        "V2 where sky or far walls are in view, and does not with the shipped student. Ground has "
-        "checks of its own; the standard deviation of its depth grows with distance.",
+        "V2 where sky or far walls are in view, and does not with the shipped student "
+        "(scale.network_error). Ground has checks of its own; the standard deviation of its depth "
+        "grows with distance.",
         minimum=0.01,
+        maximum=1.0,
+        dynamic=True,
+    )
+    network_error: float = param(
+        0.0,
+        "How far the network's depth is off where nothing is measured, relative to depth, after "
+        "the best fit to the whole image; 0 takes 0.08 for Depth Anything and 0.25 for every other "
+        "network. `depth-node eval scale` measures it.",
+        minimum=0.0,
         maximum=1.0,
         dynamic=True,
     )

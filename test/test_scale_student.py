@@ -15,7 +15,6 @@ from depth_node.engines.select import load_engine
 from depth_node.parameters import ModelSettings, Settings
 from depth_node.scale.points import SparseDepth, project
 from depth_node.scale.select import make_estimator
-from depth_node.scale_parameters import LidarSettings
 from depth_node.types import CameraModel, Disparity, Frame, ImageU8, ScaleEstimate
 from depth_node.world import photometry
 from depth_node.world.drive import DriveSettings, plan_drive
@@ -75,8 +74,9 @@ def views() -> list[View]:
     return views
 
 
-def estimated(view: View, source: str, network: str) -> ScaleEstimate:
-    estimator = make_estimator(Settings(lidar=LidarSettings(enabled=True)), network)
+def estimated(view: View, source: str, network: str, error: float = 0.0) -> ScaleEstimate:
+    given = {"lidar.enabled": True, "scale.network_error": error}
+    estimator = make_estimator(Settings().with_values(given), network)
     estimator.add(view.points[source])
     frame = Frame(view.image, 1, "camera", view.camera, 0, rectified=True)
     return estimator.estimate(frame, view.disparity)
@@ -96,6 +96,18 @@ def test_a_scan_or_a_range_finder_alone_never_makes_it_metric(views: list[View],
             assert estimate.reason
 
 
-def test_the_limit_follows_the_network(views: list[View]):
-    state = [estimated(view, "scan", "depth-anything-v2-small").state.value for view in views]
-    assert "metric" in state
+@pytest.mark.parametrize(
+    ("network", "error", "metric"),
+    [
+        ("depth-anything-v2-small", 0.0, True),
+        ("depth-anything-v2-small", 0.3, False),
+        ("a network of the user's own", 0.0, False),
+        ("a network of the user's own", 0.08, True),
+        ("depth_node_student", 0.0, False),
+    ],
+)
+def test_how_far_a_network_is_trusted_is_known_or_said(
+    views: list[View], network: str, error: float, metric: bool
+):
+    states = [estimated(view, "scan", network, error).state.value for view in views]
+    assert ("metric" in states) == metric

@@ -47,7 +47,8 @@ def generate_launch_description():
             DeclareLaunchArgument(
                 "params_file",
                 default_value=str(SHARE / "config" / "demo.yaml"),
-                description="Parameters of the node: metres from the world's LiDAR.",
+                description="Parameters of the node, in place of demo.yaml, which takes metres "
+                "from the world's LiDAR.",
             ),
             DeclareLaunchArgument(
                 "rviz",

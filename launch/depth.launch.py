@@ -33,6 +33,7 @@ OVERRIDES = {
     "model": "model.name",
     "engine": "model.engine",
     "precision": "model.precision",
+    "source": "camera.source",
     "device": "camera.device",
     "calibration": "camera.calibration",
     "lidar": "lidar.topic",
@@ -163,9 +164,15 @@ def generate_launch_description():
             "precision", default_value="", description="Precision; empty: as params_file says."
         ),
         DeclareLaunchArgument(
+            "source",
+            default_value="",
+            description="Where frames come from: topic, webcam, url, video, folder or world; "
+            "empty: as params_file says.",
+        ),
+        DeclareLaunchArgument(
             "device",
             default_value="",
-            description="Webcam index, path or name, for params files with camera.source webcam.",
+            description="Index, path or name of the source webcam; empty: as params_file says.",
         ),
         DeclareLaunchArgument(
             "calibration",

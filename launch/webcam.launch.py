@@ -24,11 +24,15 @@ def generate_launch_description():
             DeclareLaunchArgument(
                 "params_file",
                 default_value=str(SHARE / "config" / "webcam.yaml"),
-                description="Parameters of the node: size, rate and pixel format of the webcam.",
+                description="Parameters of the node, in place of webcam.yaml, which has size, rate "
+                "and pixel format of the webcam.",
             ),
             IncludeLaunchDescription(
                 PythonLaunchDescriptionSource(str(SHARE / "launch" / "depth.launch.py")),
-                launch_arguments={"params_file": LaunchConfiguration("params_file")}.items(),
+                launch_arguments={
+                    "params_file": LaunchConfiguration("params_file"),
+                    "source": "webcam",
+                }.items(),
             ),
         ]
     )

@@ -169,6 +169,18 @@ def test_another_middleware_needs_no_profile(environment: Callable[..., None]) -
     assert [finding.level for finding in check_transport("rmw_cyclonedds_cpp")] == [Level.OK]
 
 
+@pytest.mark.parametrize(("only", "reach"), [("1", "LOCALHOST"), ("0", "SUBNET")])
+def test_humble_knows_the_older_variable_alone(
+    monkeypatch: pytest.MonkeyPatch, only: str, reach: str
+) -> None:
+    monkeypatch.setenv("ROS_DISTRO", "humble")
+    monkeypatch.setenv("ROS_LOCALHOST_ONLY", only)
+    monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "OFF")
+    (finding,) = check_discovery()
+    assert finding.level == Level.OK
+    assert f"{reach} (ROS_LOCALHOST_ONLY)" in finding.seen
+
+
 def test_a_discovery_range_that_hides_everybody_is_an_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

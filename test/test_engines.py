@@ -219,8 +219,9 @@ def test_an_engine_whose_self_test_ends_in_an_unforeseen_way_is_closed(tmp_path,
     assert closed
 
 
-def test_a_precision_without_a_graph_names_the_command_that_makes_one(tmp_path):
-    with pytest.raises(EngineError, match="depth-node models export net --precision int8"):
+def test_a_precision_without_a_graph_names_the_commands_that_make_one(tmp_path):
+    cure = r"models add NAME \S+/net\.onnx, then depth-node models export NAME --precision int8"
+    with pytest.raises(EngineError, match=cure):
         load(save_stub(tmp_path / "net.onnx"), "onnxruntime", "int8")
 
 

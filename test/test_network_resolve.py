@@ -42,6 +42,28 @@ def test_auto_takes_the_exported_network_with_its_variants(own_cache):
     assert name in lines[0]
 
 
+@pytest.mark.parametrize(
+    ("name", "size", "precision", "command"),
+    [
+        ("depth-anything-v2-small", "518", "fp16", "depth-anything-v2-small --size 518"),
+        ("mine", "given", "fp16", "mine"),
+        ("student", "", "int8", "student"),
+    ],
+)
+def test_a_precision_that_is_missing_is_made_at_the_size_that_is_in_use(
+    tmp_path, name, size, precision, command
+):
+    if name == "mine":
+        added(tmp_path / "mine.onnx", size)
+    elif size:
+        path = graph_path(name, size, "fp32")
+        path.parent.mkdir(parents=True)
+        save_stub(path)
+    cure = resolve_model(ModelSettings(name=name), lambda _: None).how_to_make(precision)
+    made = f"make one with: depth-node models export {command} --precision {precision}"
+    assert cure == made + (" --calibrate FOLDER_OF_IMAGES" if precision == "int8" else "")
+
+
 def test_a_size_that_was_not_exported_names_those_that_were(own_cache):
     path = graph_path("depth-anything-v2-small", "252x336", "fp32")
     path.parent.mkdir(parents=True)

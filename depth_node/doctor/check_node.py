@@ -78,7 +78,7 @@ def _state(seen: Observation) -> Finding:
     if state == "unconfigured":
         cure = f"mend that, then: ros2 lifecycle set {node} configure"
         if not reason:
-            cure = f"ros2 lifecycle set {node} configure, or start it with autostart:=true"
+            cure = f"ros2 lifecycle set {node} configure, then activate, or set autostart: true"
         return error(node, f"unconfigured, nothing is published{reason}", cure)
     if state == "inactive":
         cure = f"ros2 lifecycle set {node} activate"

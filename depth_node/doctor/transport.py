@@ -111,10 +111,13 @@ def check_discovery() -> list[Finding]:
     if not domain.isdecimal() or int(domain) > 232:
         cure = "set ROS_DOMAIN_ID to the same number from 0 to 101 everywhere, or unset it"
         return [error("discovery", f"ROS_DOMAIN_ID is {domain!r}; expected a number", cure)]
+    if os.environ.get("ROS_DISTRO") == "humble":  # it knows the older variable alone
+        reach = "LOCALHOST" if os.environ.get("ROS_LOCALHOST_ONLY") == "1" else "SUBNET"
+        return [ok("discovery", f"domain {domain} (ROS_DOMAIN_ID), {reach} (ROS_LOCALHOST_ONLY)")]
     if reach == "OFF":
         cure = "set ROS_AUTOMATIC_DISCOVERY_RANGE to LOCALHOST or SUBNET"
         return [error("discovery", f"{seen}: no other process can be discovered", cure)]
     if os.environ.get("ROS_LOCALHOST_ONLY") == "1":
-        cure = "use ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST (Jazzy and later)"
+        cure = "use ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST (Iron and later)"
         return [warn("discovery", f"{seen}; ROS_LOCALHOST_ONLY is deprecated", cure)]
     return [ok("discovery", seen)]

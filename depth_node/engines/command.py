@@ -36,7 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             name,
             help=summary,
             description=f"{summary.capitalize()}.",
-            epilog="Unlike the node, this takes every engine and precision for auto.",
+            epilog="Like the node, auto ends with the first engine and precision that pass; name "
+            "others with --engine and --precision."
+            if name == "build"
+            else "Unlike the node, this takes every engine and precision for auto.",
         )
         add_model_arguments(action, "model", "engine", "precision", "size", "threads")
         action.add_argument("--json", action="store_true", help="print JSON")

@@ -150,8 +150,7 @@ class Loader:
         name = _GRAPH_OF.get(precision, precision)
         if name not in self._files.graphs:
             raise ModelError(
-                f"{self._files.name} has no {name} graph; "
-                f"make one with: depth-node models export {self._files.name} --precision {name}"
+                f"{self._files.name} has no {name} graph; {self._files.how_to_make(name)}"
             )
         graph = self._graphs.get(name) or read_graph(self._files.graphs[name])
         if self._loading:

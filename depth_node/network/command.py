@@ -114,6 +114,8 @@ def _row(entry: Entry) -> dict[str, str]:
 
 
 def _info(arguments: argparse.Namespace) -> int:
+    if arguments.name == STUDENT:
+        raise ModelError(f"the {STUDENT} is shipped, not in the registry; see models/student.md")
     entry = find_entry(arguments.name)
     weights = local_weights(entry)
     values: dict[str, Any] = {

@@ -30,10 +30,27 @@ class ModelFiles:
     Attributes:
         name: the network's name.
         graphs: ONNX files by precision; `fp32` is always there and is what others are held to.
+        size: what they were exported at; empty where nothing can be chosen, None for a file that
+            is no network of the registry.
     """
 
     name: str
     graphs: dict[str, Path]
+    size: str | None = ""
+
+    def how_to_make(self, precision: str) -> str:
+        """What to do so that there is a graph of another precision."""
+        if self.size is None:
+            file = self.graphs["fp32"]
+            add = shlex.join(["depth-node", "models", "add", "NAME", str(file)])
+            export = f"depth-node models export NAME --precision {precision}"
+            beside = file.with_name(f"{file.stem}.{precision}.onnx")
+            return f"put it at {beside}, or run {add}, then {export}, and set model.name to NAME"
+        size = ["--size", self.size] if self.size else []
+        command = ["depth-node", "models", "export", self.name, *size, "--precision", precision]
+        if precision == "int8":
+            command += ["--calibrate", "FOLDER_OF_IMAGES"]
+        return f"make one with: {shlex.join(command)}"
 
 
 def resolve_model(settings: ModelSettings, log: Callable[[str], None]) -> ModelFiles:
@@ -52,7 +69,7 @@ def resolve_model(settings: ModelSettings, log: Callable[[str], None]) -> ModelF
         path = Path(name).expanduser()
         if not path.is_file():
             raise ModelError(f"model.name is {name!r}, but there is no such file")
-        return ModelFiles(path.stem, precisions_of(path))
+        return ModelFiles(path.stem, precisions_of(path), size=None)
     if name == "auto":
         exported = _exported(AUTO, settings.size)
         if exported is None and settings.fetch_s > 0.0:
@@ -63,12 +80,17 @@ def resolve_model(settings: ModelSettings, log: Callable[[str], None]) -> ModelF
             why = f"it {_not_exported(AUTO, settings.size)}"
         if exported is not None:
             log(f"model auto: {AUTO}, exported at {exported.stem}")
-            return ModelFiles(AUTO, precisions_of(exported))
+            return _files_of(AUTO, exported)
         log(f"model auto: the shipped {STUDENT}, not {AUTO}: {why}")
         name = STUDENT
     if name == STUDENT:
         return ModelFiles(STUDENT, precisions_of(model_path(f"{STUDENT}.onnx")))
-    return ModelFiles(name, precisions_of(find_graph(find_entry(name), settings.size)))
+    return _files_of(name, find_graph(find_entry(name), settings.size))
+
+
+def _files_of(name: str, graph: Path) -> ModelFiles:
+    size = "" if graph.stem == GIVEN else graph.stem
+    return ModelFiles(name, precisions_of(graph), size)
 
 
 def find_graph(entry: Entry, wanted: str) -> Path:

@@ -341,6 +341,14 @@ def test_a_wrong_yaml_is_explained(tmp_path, capsys, text, message):
     assert message in capsys.readouterr().err
 
 
+def test_a_start_that_is_not_there_is_explained_before_anything_is_rendered(tmp_path, capsys):
+    config = tmp_path / "run.yaml"
+    config.write_text("name: x\nversion: '1'\ndata: {}\nrun: {start: {weights: /no/student.onnx}}")
+    assert command.run(arguments("--config", str(config), "--output", str(tmp_path / "out"))) == 1
+    assert "cannot read the network /no/student.onnx" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_missing_yaml_is_explained(tmp_path, capsys):
     assert command.run(arguments("--config", str(tmp_path / "none.yaml"))) == 1
     assert "does not exist" in capsys.readouterr().err

@@ -50,7 +50,10 @@ class Settings:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `depth-node train`."""
     parser.add_argument(
-        "--config", type=Path, required=True, help="yaml of the run, such as config/student.yaml"
+        "--config",
+        type=Path,
+        required=True,
+        help="yaml of the run, such as config/student_base.yaml",
     )
     parser.add_argument(
         "--output",
@@ -99,9 +102,13 @@ def _train(args: argparse.Namespace) -> Path | None:
     from depth_node.training.export import export_student
     from depth_node.training.label import LabelError
     from depth_node.training.loop import CheckpointError, train
+    from depth_node.training.start import read_weights
 
     settings = load_settings(args.config)
     output: Path = args.output
+    checkpoint = output / "checkpoint.pt"
+    if settings.run.start.weights and not checkpoint.exists():
+        read_weights(settings.run.start)  # not after an hour of rendering
     try:
         data = prepare(settings, output / "frames", args.workers)
     except LabelError as error:
@@ -128,7 +135,7 @@ def _train(args: argparse.Namespace) -> Path | None:
         trainer = train(
             settings.run,
             data,
-            output / "checkpoint.pt",
+            checkpoint,
             device=device,
             stop_at=args.steps,
             log=log,
@@ -172,7 +179,9 @@ def load_settings(path: Path) -> Settings:
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise TrainError(f"{path} does not exist; config/student.yaml is an example") from error
+        raise TrainError(
+            f"{path} does not exist; config/student_base.yaml is an example"
+        ) from error
     except yaml.YAMLError as error:
         raise TrainError(f"{path} is not valid yaml: {error}") from error
     from depth_node.training.folders import FolderConfig

@@ -58,7 +58,7 @@ def load_start(config: StartConfig, student: Student, images: Tensor) -> None:
         StartError: the file cannot be read, is another one than expected, or no student of this
             size.
     """
-    file = _read(config)
+    file = read_weights(config)
     hooks: list[torch.utils.hooks.RemovableHandle] = []
     training = student.training
     try:
@@ -96,14 +96,23 @@ def _unfold(pair: ConvNorm, kernel: Tensor, bias: Tensor) -> torch.utils.hooks.R
 
 
 @dataclass(frozen=True)
-class _File:
-    """The weights in a file, by name."""
+class Weights:
+    """The weights in an exported student.
+
+    Attributes:
+        path: its file.
+        arrays: the weights by name, as the file has them.
+    """
 
     path: Path
     arrays: dict[str, NDArray[Any]]
 
     def like(self, name: str, parameter: Tensor) -> Tensor:
-        """The weights of that name, of a parameter's shape, type and device."""
+        """The weights of that name with a parameter's type and device.
+
+        Raises:
+            StartError: there are none of its shape.
+        """
         array = self.arrays.get(name)
         if array is None or array.shape != tuple(parameter.shape):
             has = "nothing" if array is None else f"{array.shape}"
@@ -114,7 +123,12 @@ class _File:
         return torch.tensor(array, dtype=parameter.dtype, device=parameter.device)
 
 
-def _read(config: StartConfig) -> _File:
+def read_weights(config: StartConfig) -> Weights:
+    """Read the file that a run starts from.
+
+    Raises:
+        StartError: it cannot be read, or is another one than expected.
+    """
     path = Path(config.weights).expanduser()
     try:
         graph = read_graph(path)
@@ -126,4 +140,4 @@ def _read(config: StartConfig) -> _File:
             "give the file that the yaml describes, or correct `start`"
         )
     entries = graph.proto.graph.initializer
-    return _File(path, {entry.name: numpy_helper.to_array(entry) for entry in entries})
+    return Weights(path, {entry.name: numpy_helper.to_array(entry) for entry in entries})

@@ -125,6 +125,22 @@ def test_a_metric_network_gives_inverse_metres():
     np.testing.assert_allclose(session.run(None, {"image": image})[0], 0.25, rtol=1e-6)
 
 
+@pytest.mark.parametrize(("max_m", "seen"), [(20.0, [True, True, False]), (0.0, [True] * 3)])
+def test_what_a_metric_network_puts_at_its_end_is_beyond_all_that_it_sees(max_m, seen):
+    entry = dataclasses.replace(METRIC, max_depth_m=max_m)
+    body = """
+        metres = Constant <value = float[1, 1, 3] {4.0, 19.5, 19.9}> ()
+        none = Constant <value = float {0.0}> ()
+        mean = ReduceMean <axes = [1, 2, 3], keepdims = 0> (pixels)
+        nothing = Mul (mean, none)
+        raw = Add (metres, nothing)"""
+    model = compose(core(body), entry, Size(height=28, width=28), "fp32")
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    (disparity,) = session.run(None, {"image": np.zeros((28, 28, 3), np.uint8)})
+    expected = np.where(seen, 1 / np.array([4.0, 19.5, 19.9]), 0.0)
+    np.testing.assert_allclose(disparity.ravel(), expected, rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [("250", "multiples of 14, such as 252"), ("0", "multiples"), ("a", "short side"),

@@ -27,7 +27,9 @@ OPSET = 18
 """Old enough for TensorRT 10.3, new enough for LayerNormalization and `Resize`'s options."""
 PIXELS = "pixels"
 RAW = "raw"
-_NEAREST_M = 1e-3
+_NEAREST_M, _NO_END_M = 1e-3, 1e30
+_END_SHARE = 0.98
+"""Of the depth that a metric network ends at, from which on its answer is that end."""
 _BORDERS = ("pad_hw", "stop_hw", "whole_hw")
 """(rows, columns) of the padding on one side, of it and the image, and of the padded image: int64,
 computed by the front and read by the end of a padded network."""
@@ -201,10 +203,16 @@ def _end(entry: Entry, header: str) -> Any:
         crop = _CROP
     if entry.output == "depth":
         # The node works on inverse depth throughout: 1/m is affine in what LiDAR and planes see.
+        # A network that ends at 20 m says 20 of all that is farther, the sky included: that is 0.
+        farthest = _END_SHARE * entry.max_depth_m or _NO_END_M
         invert = f"""
           nearest = Constant <value = float {{{_NEAREST_M}}}> ()
+          farthest = Constant <value = float {{{farthest}}}> ()
           bounded = Max (depth, nearest)
-          {OUTPUT} = Reciprocal (bounded)"""
+          inverse = Reciprocal (bounded)
+          within = Less (depth, farthest)
+          seen = Cast <to = 1> (within)
+          {OUTPUT} = Mul (inverse, seen)"""
     else:
         invert = f"{OUTPUT} = Identity (depth)"
     return parser.parse_model(f"""

@@ -17,7 +17,7 @@ from depth_node.training.frames import Frames, Mixture
 from depth_node.training.loop import Phase, RunConfig, train
 from depth_node.training.network import NetworkConfig, Student
 from depth_node.training.shards import ShardConfig, render_shards
-from depth_node.training.start import StartConfig, StartError, load_start
+from depth_node.training.start import StartConfig, StartError, blended, load_start, read_weights
 
 TINY = NetworkConfig(
     width=64, height=64, channels=(8, 8, 16, 16, 24), blocks=(1, 1, 1, 1), decoder=(8, 8, 8, 16)
@@ -98,6 +98,21 @@ def test_what_is_no_onnx_file_is_refused(tmp_path):
     path.write_bytes(b"version https://git-lfs.github.com/spec/v1")
     with pytest.raises(StartError, match="ONNX"):
         load_start(StartConfig(str(path)), Student(TINY), images())
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.25])
+def test_what_is_exported_keeps_a_share_of_the_start(file, keep, tmp_path):
+    torch.manual_seed(9)
+    moved = Student(TINY).eval()
+    kept = blended(moved, StartConfig(str(file), keep=keep))
+    path = tmp_path / "kept.onnx"
+    export.export_student(kept, path, name="tiny", version="2")
+    own = dict(export.fused(moved).named_parameters())
+    for name, array in read_weights(StartConfig(str(path))).arrays.items():
+        if name in own:
+            start = read_weights(StartConfig(str(file))).arrays[name]
+            expected = keep * start + (1 - keep) * own[name].detach().numpy()
+            np.testing.assert_allclose(array, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_a_run_starts_there_and_resumes_without_the_file(file, trained, tmp_path):

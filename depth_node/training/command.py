@@ -102,7 +102,7 @@ def _train(args: argparse.Namespace) -> Path | None:
     from depth_node.training.export import export_student
     from depth_node.training.label import LabelError
     from depth_node.training.loop import CheckpointError, train
-    from depth_node.training.start import read_weights
+    from depth_node.training.start import blended, read_weights
 
     settings = load_settings(args.config)
     output: Path = args.output
@@ -145,7 +145,10 @@ def _train(args: argparse.Namespace) -> Path | None:
     finally:
         torch.set_flush_denormal(False)  # it holds for the whole process
     path = output / "student.onnx"
-    export_student(trainer.averaged, path, name=settings.name, version=settings.version)
+    student, start = trainer.averaged, settings.run.start
+    if start.keep > 0:
+        student = blended(student, start)
+    export_student(student, path, name=settings.name, version=settings.version)
     return path
 
 

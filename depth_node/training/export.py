@@ -20,10 +20,13 @@ IR_VERSION = 8
 
 
 def fused(student: Student) -> Student:
-    """Copy a student with every batch normalisation folded into its convolution, in eval mode."""
+    """Copy a student with every batch normalisation folded into its convolution, in eval mode.
+
+    One whose normalisations are folded already is only copied.
+    """
     student = copy.deepcopy(student).cpu().float().eval()
     for module in student.modules():
-        if isinstance(module, ConvNorm):
+        if isinstance(module, ConvNorm) and isinstance(module[1], nn.BatchNorm2d):
             module[0] = fuse_conv_bn_eval(module[0], module[1])
             module[1] = nn.Identity()
     return student

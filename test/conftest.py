@@ -62,3 +62,13 @@ def camera(graph: Graph, node: Process) -> Iterator[CameraDriver]:
 
     yield start_camera(graph)
     unplug(graph)
+
+
+@pytest.fixture
+def one_torch_thread() -> Iterator[None]:
+    """Tiny networks wait for a second thread longer than they compute."""
+    torch = pytest.importorskip("torch", reason="training needs PyTorch (extra [train])")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

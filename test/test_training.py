@@ -36,6 +36,7 @@ from depth_node.training.replicas import Replicas
 from depth_node.training.shards import ShardConfig, render_shards
 from depth_node.types import Disparity
 
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
 TINY = NetworkConfig(
     width=64, height=64, channels=(8, 8, 16, 16, 24), blocks=(1, 1, 1, 1), decoder=(8, 8, 8, 16)
 )
@@ -53,14 +54,6 @@ def frames(tmp_path_factory) -> Mixture:
     config = ShardConfig(frames=12, width=64, height=48, views=6, per_shard=6)
     shards = render_shards(config, tmp_path_factory.mktemp("shards"), workers=1)
     return Mixture([(Frames(shards), 1.0)])
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def trained_norms(student: Student) -> Student:

@@ -26,6 +26,7 @@ from depth_node.training.loop import Phase, RunConfig, Trainer, train
 from depth_node.training.losses import LossConfig, student_loss
 from depth_node.training.network import NetworkConfig
 
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
 RUN = RunConfig(
     phases=(Phase(40, 32, 32, 6),),
     network=NetworkConfig(
@@ -35,14 +36,6 @@ RUN = RunConfig(
     learning_rate=5e-3,
     precision="fp32",
 )
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def generator(seed: int = 0) -> torch.Generator:

@@ -19,17 +19,10 @@ from depth_node.training.network import NetworkConfig, Student
 from depth_node.training.shards import ShardConfig, render_shards
 from depth_node.training.start import StartConfig, StartError, blended, load_start, read_weights
 
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
 TINY = NetworkConfig(
     width=64, height=64, channels=(8, 8, 16, 16, 24), blocks=(1, 1, 1, 1), decoder=(8, 8, 8, 16)
 )
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def images(seed: int = 0) -> torch.Tensor:

@@ -124,6 +124,21 @@ def test_a_metric_network_stands_in_and_nothing_behind_the_points_that_it_misses
     assert estimate.state is ScaleState.METRIC
     assert estimate.source == "network"
     assert len(estimate.in_front) == (given.v > 152).sum()
+    later = estimator.estimate(frame(STAMP_NS + 10 * FRAME_NS), Disparity(values, kind="metric"))
+    assert later.state is ScaleState.METRIC
+    assert later.in_front is None, "points of long ago hide nothing where no scale is held"
+
+
+def test_points_in_front_end_where_the_ground_takes_over_from_a_sensor_that_stopped():
+    estimator = MetricScaleEstimator()
+    estimator.set_ground(GroundReference(CAMERA_HEIGHT_M, (0.0, 1.0, 0.0)))
+    estimator.add(points(800))
+    values = disparity()
+    values[150:180, 100:160] = 0.0
+    assert len(estimator.estimate(frame(), relative(values)).in_front) > 5
+    later = estimator.estimate(frame(STAMP_NS + FRAME_NS), relative(values))
+    assert (later.state, later.source) == (ScaleState.METRIC, "ground")
+    assert later.in_front is None
 
 
 def test_nothing_measured_is_relative_and_says_so():

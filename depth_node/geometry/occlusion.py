@@ -28,12 +28,15 @@ def measured_in_front(inverse_depth: ArrayF32, rays: ArrayF32, farthest: float) 
         hxw float32: inverse depth below which a pixel is behind a measured surface, 0 where none
         was measured; or None where nothing was.
     """
+    rays = rays[rays[:, 2] > farthest]
+    if len(rays) == 0:
+        return None
     rows, columns = inverse_depth.shape
     column = np.clip(np.rint(rays[:, 0]).astype(np.intp), 0, columns - 1)
     row = np.clip(np.rint(rays[:, 1]).astype(np.intp), 0, rows - 1)
     limit = rays[:, 2] / np.float32(FACTOR)
     nearest = cv2.dilate(inverse_depth, np.ones((3, 3), np.uint8))
-    hit = (rays[:, 2] > farthest) & (nearest[row, column] < limit)
+    hit = nearest[row, column] < limit
     if not hit.any():
         return None
     limits = np.zeros_like(inverse_depth)

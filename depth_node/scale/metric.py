@@ -148,7 +148,7 @@ class MetricScaleEstimator:
         self._counts: Mapping[str, PointCounts] = {}
         self._contradicted = ""
         self._gathered: Samples | None = None  # all points of the frame
-        self._in_front: ArrayF32 | None = None
+        self._in_front: ArrayF32 | None = None  # the last ones stay while the scale is held
 
     def estimate(self, frame: Frame, disparity: Disparity) -> ScaleEstimate:
         """Estimate the scale of one frame; frames arrive in the order of their stamps."""
@@ -374,13 +374,13 @@ class MetricScaleEstimator:
             reason=reason,
             log_field=None if correction is None else correction.log_field,
             log_sigma=log_sigma,
-            in_front=self._look_ahead(scale.scale, scale.shift),
+            in_front=self._ahead(scale.scale, scale.shift, None if taken else self._in_front),
             counts=self._counts,
         )
 
-    def _look_ahead(self, scale: float, shift: float) -> ArrayF32 | None:
-        if self._gathered is not None:
-            self._in_front = self._gathered.in_front(scale, shift)
+    def _ahead(self, scale: float, shift: float, last: ArrayF32 | None = None) -> ArrayF32 | None:
+        points = self._gathered
+        self._in_front = last if points is None else points.in_front(scale, shift)
         return self._in_front
 
     def _doubt(self, scale: Scale) -> float:
@@ -395,6 +395,6 @@ class MetricScaleEstimator:
             state=ScaleState.METRIC if metric else ScaleState.RELATIVE,
             source="network" if metric else "none",
             reason=reason,
-            in_front=self._look_ahead(1.0, 0.0) if metric else None,
+            in_front=self._ahead(1.0, 0.0) if metric else None,
             counts=self._counts,
         )

@@ -318,6 +318,7 @@ def test_a_folder_without_labels_is_explained(labelled, tmp_path, capsys):
         ("name: x\nversion: '1'\ndata: {frames: 0}\nrun: {}", "must be positive"),
         ("name: x\nversion: '1'\ndata: {}\nrun: {precision: fp8}", "expected one of"),
         ("name: x", "missing"),
+        ("name: x\nversion: '1'\ndata: {}\nrun: {start: {keep: 0.5}}", "names no file to keep"),
         ("name: x\nversion: '1'\ndata: {}\nrun: {}\nfolders: [{path: a, share: 2}]", "in (0, 1]"),
         (
             "name: x\nversion: '1'\ndata: {}\nrun: {}\n"

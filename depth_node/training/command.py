@@ -106,9 +106,9 @@ def _train(args: argparse.Namespace) -> Path | None:
 
     settings = load_settings(args.config)
     output: Path = args.output
-    checkpoint = output / "checkpoint.pt"
-    if settings.run.start.weights and not checkpoint.exists():
-        read_weights(settings.run.start)  # not after an hour of rendering
+    checkpoint, start = output / "checkpoint.pt", settings.run.start
+    if start.weights and (start.keep or not checkpoint.exists()):
+        read_weights(start)  # not after hours of rendering and training
     try:
         data = prepare(settings, output / "frames", args.workers)
     except LabelError as error:
@@ -145,8 +145,8 @@ def _train(args: argparse.Namespace) -> Path | None:
     finally:
         torch.set_flush_denormal(False)  # it holds for the whole process
     path = output / "student.onnx"
-    student, start = trainer.averaged, settings.run.start
-    if start.keep > 0:
+    student = trainer.averaged
+    if start.keep:
         student = blended(student, start)
     export_student(student, path, name=settings.name, version=settings.version)
     return path

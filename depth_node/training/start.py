@@ -45,6 +45,8 @@ class StartConfig:
     def __post_init__(self) -> None:
         if not 0.0 <= self.keep < 1.0:
             raise ValueError(f"start.keep is {self.keep}; it must lie in [0, 1)")
+        if self.keep and not self.weights:
+            raise ValueError(f"start.keep is {self.keep}, but start.weights names no file to keep")
 
 
 def load_start(config: StartConfig, student: Student, images: Tensor) -> None:

@@ -43,6 +43,12 @@ class _Motion(http.server.BaseHTTPRequestHandler):
         """Keep the test's output clean."""
 
 
+needs_ffmpeg = pytest.mark.skipif(
+    not cv2.videoio_registry.hasBackend(cv2.CAP_FFMPEG),
+    reason="this OpenCV has no FFmpeg, which reads what comes over HTTP and from files",
+)
+
+
 class Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
     pictures_each: int | None = None
@@ -120,9 +126,8 @@ def test_what_is_no_url_is_refused() -> None:
         open_camera(url_settings("videos/drive.mp4"))
 
 
+@needs_ffmpeg
 def test_a_recording_behind_a_url_is_refused(tmp_path: Path) -> None:
-    if not cv2.videoio_registry.hasBackend(cv2.CAP_FFMPEG):
-        pytest.skip("this OpenCV has no FFmpeg")
     file = tmp_path / "drive.avi"
     writer = cv2.VideoWriter(str(file), cv2.VideoWriter.fourcc(*"MJPG"), 20.0, (64, 48))
     writer.write(picture(1))

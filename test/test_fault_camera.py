@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 
@@ -19,7 +18,7 @@ from faults import DEPTH, Made, settle, start_node, wait_for_metres
 from ros_graph import CameraDriver, Graph, image_array, private_graph, stamp_of, stamped
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
-from test_camera_stream import Server, _Motion
+from test_camera_stream import Server, _Motion, needs_ffmpeg
 from test_node_outputs import camera_info, frame, scene
 
 from depth_node.ros.wire import fill, make_header
@@ -209,9 +208,8 @@ def network_camera(port: int = 0) -> Iterator[Server]:
             thread.join()
 
 
+@needs_ffmpeg
 def test_a_camera_of_the_nodes_own_may_be_unplugged_and_returns() -> None:
-    if not cv2.videoio_registry.hasBackend(cv2.CAP_FFMPEG):
-        pytest.skip("this OpenCV has no FFmpeg")
     with private_graph() as graph:
         with network_camera() as server:
             port = server.server_address[1]
@@ -228,9 +226,8 @@ def test_a_camera_of_the_nodes_own_may_be_unplugged_and_returns() -> None:
         settle(graph)
 
 
+@needs_ffmpeg
 def test_a_camera_of_the_nodes_own_may_come_after_the_node() -> None:
-    if not cv2.videoio_registry.hasBackend(cv2.CAP_FFMPEG):
-        pytest.skip("this OpenCV has no FFmpeg")
     with socket.create_server(("127.0.0.1", 0)) as reserved:
         port = reserved.getsockname()[1]
     with private_graph() as graph:

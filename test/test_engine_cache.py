@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from depth_node.engines import cache as cache_module
-from depth_node.engines import retention, selftest
+from depth_node.engines import retention, select, selftest
 from depth_node.engines.base import EngineError
 from depth_node.engines.cache import EngineCache, Verdict
 from depth_node.engines.select import load_engine
@@ -250,6 +250,7 @@ def stub(tmp_path: Path) -> ModelSettings:
 
 def test_an_engine_out_of_tolerance_is_refused_and_the_next_taken(stub, lines, monkeypatch):
     monkeypatch.setitem(selftest.TOLERANCES, "fp32", 1e-12)
+    monkeypatch.setattr(select, "SMALL_BYTES", 0)  # so that openvino comes first
     from depth_node.engines import openvino
 
     true_result = openvino.as_disparity
@@ -301,11 +302,12 @@ def test_a_variant_is_tested_again_when_its_fp32_graph_is_another(tmp_path, stub
 
 
 def test_a_poisoned_engine_is_compiled_and_tested_again(stub, own_cache, lines):
+    stub = dataclasses.replace(stub, engine="openvino")
     load_engine(stub, lines.append)
     (path,) = (own_cache / "engines").glob("*.engine")
     path.write_bytes(path.read_bytes()[:-1] + b"X")
     lines.clear()
-    assert load_engine(stub, lines.append).name == "openvino"
+    load_engine(stub, lines.append)
     assert any("refused and built again" in line for line in lines)
 
 

@@ -9,15 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from depth_node.engines import cpu, ort_cuda
+from depth_node.engines import cpu, ort_cuda, select
 from depth_node.engines.base import EngineError
 from depth_node.engines.cache import EngineCache
 from depth_node.engines.openvino import OpenVino
 from depth_node.engines.ort import OnnxRuntimeCpu
 from depth_node.engines.ort_cuda import OnnxRuntimeCuda
 from depth_node.engines.result import as_disparity
-from depth_node.engines.select import Candidate, Loader, load_engine
+from depth_node.engines.select import Candidate, Loader, candidates, load_engine
 from depth_node.network.graph import read_graph
+from depth_node.network.resolve import ModelFiles
 from depth_node.parameters import ModelSettings
 from depth_node.resources import share_directory
 
@@ -154,6 +155,27 @@ def test_auto_says_one_line_for_each_candidate(tmp_path):
     assert f"engine {loaded.name} {loaded.precision}: taken" in lines[-1]
 
 
+@pytest.mark.parametrize("precisions", [("fp32",), ("fp32", "int8")])
+@pytest.mark.parametrize("small", [False, True])
+def test_on_the_cpu_a_small_network_in_fp32_goes_to_onnxruntime_first(small, precisions):
+    files = ModelFiles("net", {name: Path(f"net.{name}.onnx") for name in precisions})
+    order = candidates(ModelSettings(engine="auto", precision="auto"), files, small=small)
+    names = [str(candidate) for candidate in order]
+    openvino, ort = names.index("openvino fp32"), names.index("onnxruntime fp32")
+    assert (ort < openvino) == small
+    assert names.index("torch fp32") < names.index("openvino bf16") < min(openvino, ort)
+    if "int8" in precisions:
+        assert names.index("openvino int8") < names.index("openvino bf16")
+        assert names.index("onnxruntime int8") < ort
+
+
+def test_auto_takes_what_suits_the_size_of_the_network(tmp_path, monkeypatch):
+    path = save_stub(tmp_path / "net.onnx")
+    assert load(path, "auto").name == "onnxruntime"
+    monkeypatch.setattr(select, "SMALL_BYTES", path.stat().st_size - 1)
+    assert load(path, "auto").name == "openvino"
+
+
 def test_a_named_engine_that_is_not_here_fails_with_the_reason(tmp_path):
     with pytest.raises(EngineError, match=r"no engine can run net: tensorrt: .*not installed"):
         load(save_stub(tmp_path / "net.onnx"), "tensorrt")
@@ -212,6 +234,7 @@ def test_an_engine_whose_self_test_ends_in_an_unforeseen_way_is_closed(tmp_path,
     def close(self: OpenVino):
         closed.append(self)
 
+    monkeypatch.setattr(select, "SMALL_BYTES", 0)  # so that it comes first
     monkeypatch.setattr(OpenVino, "infer", infer)
     monkeypatch.setattr(OpenVino, "close", close)
     loaded = load(save_stub(tmp_path / "net.onnx"), "auto")

@@ -113,7 +113,7 @@ def _opened(arguments: argparse.Namespace) -> Iterator[tuple[Candidate, Loader, 
     settings = model_settings(arguments)
     files = resolve_model(settings, log)
     loader = Loader(files, settings, EngineCache(log=log))
-    for candidate in candidates(settings, files):
+    for candidate in candidates(settings, files, small=loader.small):
         engine: TestedEngine | None = None
         try:
             engine = loader.open(candidate)

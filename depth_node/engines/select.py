@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from depth_node.engines.base import Engine, EngineError, EngineUnavailable, TestedEngine
 from depth_node.engines.cache import EngineCache, Verdict
+from depth_node.engines.cpu import SMALL_BYTES
 from depth_node.engines.selftest import SelfTest, reference
 from depth_node.network.errors import ModelError
 from depth_node.network.graph import Graph, read_graph
@@ -45,6 +46,10 @@ class Candidate:
         return f"{self.engine} {self.precision}"
 
 
+_SLOW_IF_SMALL = Candidate("openvino", "fp32")
+"""A few convolutions in fp32 take it 12 to 30% longer than ONNX Runtime; a transformer does not."""
+
+
 def load_engine(settings: ModelSettings, log: Log) -> Engine:
     """Load the network of the settings into the best engine that works here.
 
@@ -67,7 +72,7 @@ def load_files(files: ModelFiles, settings: ModelSettings, log: Log) -> Engine:
     loader = Loader(files, settings, EngineCache(log=log))
     refused: list[str] = []
     missing: set[str] = set()
-    for candidate in candidates(settings, files):
+    for candidate in candidates(settings, files, small=loader.small):
         if candidate.engine in missing:
             continue
         try:
@@ -108,19 +113,25 @@ def _open_tested(loader: Loader, candidate: Candidate) -> tuple[TestedEngine, Ve
     return engine, verdict
 
 
-def candidates(settings: ModelSettings, files: ModelFiles) -> list[Candidate]:
+def candidates(settings: ModelSettings, files: ModelFiles, *, small: bool) -> list[Candidate]:
     """What settings and files allow, in the order in which it is tried.
 
     An int8 graph is something that the user makes on purpose: where there is none, `auto` does
     not speak of it.
+
+    Args:
+        settings: engine and precision, or `auto`.
+        files: the network's graphs.
+        small: see `Loader.small`.
     """
     auto = settings.precision == "auto"
-    return [
+    allowed = [
         Candidate(engine, precision)
         for engine in (PRECISIONS if settings.engine == "auto" else (settings.engine,))
         for precision in (PRECISIONS[engine] if auto else (settings.precision,))
         if not (auto and precision == "int8" and "int8" not in files.graphs)
     ]
+    return sorted(allowed, key=lambda candidate: small and candidate == _SLOW_IF_SMALL)
 
 
 class Loader:
@@ -156,6 +167,15 @@ class Loader:
         if self._loading:
             self._graphs[name] = graph
         return graph
+
+    @property
+    def small(self) -> bool:
+        """Whether the fp32 network is as small as the student.
+
+        Raises:
+            ModelError: it cannot be read.
+        """
+        return self.graph("fp32").size_bytes <= SMALL_BYTES
 
     def forget_graphs(self) -> None:
         """Free the memory of the graphs; fp32 is read again if a further size is tested."""

@@ -46,7 +46,7 @@ test-jazzy: .venv-jazzy/test$(STAMP)
 
 test-torch: .venv-torch/test$(STAMP)
 	@echo '== tests with PyTorch'
-	@.venv-torch/bin/python -m pytest -q $$(grep -l 'importorskip("torch"' test/*.py)
+	@.venv-torch/bin/python -m pytest -q -n $(WORKERS) --dist worksteal $$(grep -l 'importorskip("torch"' test/*.py)
 
 lint: .venv/test$(STAMP)
 	@echo '== lint'

@@ -15,7 +15,7 @@ import pytest
 pytest.importorskip("rclpy")
 
 from faults import DEPTH, Made, settle, start_node, wait_for_metres
-from ros_graph import CameraDriver, Graph, image_array, private_graph, stamp_of, stamped
+from ros_graph import PATIENCE_S, CameraDriver, Graph, image_array, private_graph, stamp_of, stamped
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 from test_camera_stream import Server, _Motion, needs_ffmpeg
@@ -241,3 +241,24 @@ def test_a_camera_of_the_nodes_own_may_come_after_the_node() -> None:
             graph.wait_until(lambda: "cannot configure" not in graph.diagnostics().text)
         assert node.output.count("cannot configure") == 1
         settle(graph)
+
+
+@needs_ffmpeg
+def test_a_camera_that_takes_the_connection_and_says_nothing_keeps_no_service_waiting() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as reserved:
+        port = reserved.getsockname()[1]
+    with private_graph() as graph:
+        start_node(graph, camera__source="url", camera__path=f"http://127.0.0.1:{port}/video")
+        graph.wait_for_problem("cannot configure")
+        with socket.create_server(("127.0.0.1", port)) as silent:
+            silent.settimeout(PATIENCE_S)
+            connection, _ = silent.accept()
+            with connection:
+                connection.settimeout(PATIENCE_S)
+                request = b""
+                while not request.endswith(b"\r\n\r\n"):
+                    request += connection.recv(4096)
+                assert graph.state() == "unconfigured"
+                connection.setblocking(False)
+                with pytest.raises(BlockingIOError):  # nothing to read, and not closed: it waits
+                    connection.recv(1)

@@ -38,11 +38,11 @@ test: lint test-kilted test-jazzy
 
 test-kilted: .venv/test$(STAMP)
 	@echo '== tests on ROS 2 Kilted'
-	@.venv/bin/python -m pytest -q -n $(WORKERS) --dist loadfile
+	@.venv/bin/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test-jazzy: .venv-jazzy/test$(STAMP)
 	@echo '== ROS tests on ROS 2 Jazzy'
-	@.venv-jazzy/bin/python -m pytest -q -n $(WORKERS) --dist loadfile -m ros
+	@.venv-jazzy/bin/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m ros
 
 test-torch: .venv-torch/test$(STAMP)
 	@echo '== tests with PyTorch'

@@ -30,7 +30,8 @@ from depth_node.evaluation.scale import (
 from depth_node.scale.apply import fitted_inverse_depth, inverse_depth, log_sigma
 from depth_node.scale.fit import fit_affine
 from depth_node.scale.ground import GroundReference, fit_ground
-from depth_node.scale.metric import MetricScaleEstimator, ScaleConfig
+from depth_node.scale.measure import ScaleConfig
+from depth_node.scale.metric import MetricScaleEstimator
 from depth_node.scale.points import RangeNoise, SparseDepth, project
 from depth_node.scale.uncertainty import TWO_SIDED_90
 from depth_node.types import ArrayF32, CameraModel, Disparity, Frame, ScaleEstimate, ScaleState

@@ -19,7 +19,8 @@ from depth_node.evaluation.temporal import temporal_alignment_error
 from depth_node.parameters import ModelSettings
 from depth_node.scale.apply import inverse_depth, log_sigma
 from depth_node.scale.fit import fit_affine
-from depth_node.scale.metric import MetricScaleEstimator, ScaleConfig
+from depth_node.scale.measure import ScaleConfig
+from depth_node.scale.metric import MetricScaleEstimator
 from depth_node.scale.points import SparseDepth, from_depth_image, project, sample_disparity
 from depth_node.scale.uncertainty import TWO_SIDED_90
 from depth_node.types import (

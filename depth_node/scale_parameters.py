@@ -10,6 +10,8 @@ from depth_node.parameter import ParameterError, param
 
 FROM_TF = "tf"
 """Extrinsics that are looked up instead of given."""
+FARTHEST_M = 1e6
+"""Longest way from the camera to a sensor along an axis; a slip of the keys may be no float32."""
 
 
 @dataclass(frozen=True)
@@ -297,7 +299,7 @@ def parse_extrinsics(name: str, text: str) -> tuple[float, ...] | None:
         text: its value.
 
     Raises:
-        ParameterError: neither `tf` nor six finite numbers.
+        ParameterError: neither `tf` nor six finite numbers, of metres at most `FARTHEST_M`.
     """
     if text.strip() == FROM_TF:
         return None
@@ -309,6 +311,10 @@ def parse_extrinsics(name: str, text: str) -> tuple[float, ...] | None:
         raise ParameterError(
             f'{name} is {text!r}; it must be tf, or six numbers "x y z roll pitch yaw" in metres '
             "and radians"
+        )
+    if max(map(abs, numbers[:3])) > FARTHEST_M:
+        raise ParameterError(
+            f"{name} is {text!r}; x, y and z are metres, at most {FARTHEST_M:g} from the camera"
         )
     return numbers
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from depth_node.scale.points import RangeNoise, SparseDepth
@@ -56,6 +58,12 @@ def points(
         stamp_ns,
         (WIDTH, HEIGHT),
     )
+
+
+def only(given: SparseDepth, kept: np.ndarray) -> SparseDepth:
+    """Those of the points that a mask names."""
+    columns = ("u", "v", "depth", "sigma")
+    return replace(given, **{name: getattr(given, name)[kept] for name in columns})
 
 
 def frame(stamp_ns: int = STAMP_NS) -> Frame:

@@ -133,6 +133,8 @@ def test_a_truth_value_is_no_text_where_on_and_off_are_no_choices() -> None:
         ({"camera.fourcc": "MJPEG"}, "four characters"),
         ({"depth.maximum": 5.0}, "there is no parameter"),
         ({"depth.encoding": "mono8"}, "choose one of"),
+        ({"lidar.extrinsics": "0 1e39 0 0 0 0"}, "at most 1e\\+06"),
+        ({"ground.imu_extrinsics": "0 0 -1000001 0 0 0"}, "at most 1e\\+06"),
     ],
 )
 def test_values_that_contradict_are_refused_with_the_reason(

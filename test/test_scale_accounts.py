@@ -10,7 +10,8 @@ from scale_picture import HEIGHT, STAMP_NS, WIDTH, disparity, frame, points, rel
 
 from depth_node.scale.alignment import Offset
 from depth_node.scale.inbox import Inbox, apart_ns
-from depth_node.scale.metric import MetricScaleEstimator, ScaleConfig
+from depth_node.scale.measure import ScaleConfig
+from depth_node.scale.metric import MetricScaleEstimator
 from depth_node.scale.points import SparseDepth
 from depth_node.types import PointCounts, ScaleState
 

@@ -11,12 +11,8 @@ import numpy as np
 import pytest
 from scale_picture import bent_disparity, inverse_depth
 
-from depth_node.evaluation.scale import (
-    ScaleEvaluationError,
-    choose_points,
-    evaluate,
-    load_scene,
-)
+from depth_node.evaluation.depth import EvaluationError
+from depth_node.evaluation.scale import choose_points, evaluate, load_scene
 from depth_node.evaluation.scale_command import add_scale_arguments, run_scale
 
 
@@ -81,16 +77,41 @@ def test_lines_lie_on_the_rings_of_the_scanner(files):
 
 @pytest.mark.parametrize("pattern", ["grid:4", "random", "lines:x", ""])
 def test_an_unknown_pattern_is_named(files, pattern):
-    with pytest.raises(ScaleEvaluationError, match="pattern"):
+    with pytest.raises(EvaluationError, match="pattern"):
         choose_points(load_scene(*files, 256.0), pattern, 0)
 
 
 def test_unreadable_files_are_named(files, tmp_path):
     disparity, truth = files
-    with pytest.raises(ScaleEvaluationError, match="npz or npy"):
+    with pytest.raises(EvaluationError, match="npz or npy"):
         load_scene(tmp_path / "missing.npz", truth, 256.0)
-    with pytest.raises(ScaleEvaluationError, match="depth image"):
+    with pytest.raises(EvaluationError, match="depth image"):
         load_scene(disparity, tmp_path / "missing.png", 256.0)
+
+
+def test_what_was_not_measured_is_no_truth(files, tmp_path):
+    """65535 was taken for a wall at 65.5 m, which `eval depth` never did."""
+    disparity, truth = files
+    stored = cv2.imread(str(truth), cv2.IMREAD_UNCHANGED)
+    stored[:, :40] = 65535
+    cv2.imwrite(str(truth), stored)
+    metres = load_scene(disparity, truth, 1000.0).truth
+    assert not metres[:, :40].any()
+    np.testing.assert_array_equal(metres[:, 40:], stored[:, 40:].astype(np.float32) / 1000)
+    floats = stored.astype(np.float32)
+    floats[0], floats[1] = np.nan, np.inf
+    cv2.imwrite(str(tmp_path / "truth.tiff"), floats)
+    metres = load_scene(disparity, tmp_path / "truth.tiff", 1.0).truth
+    assert not metres[:2].any()
+    np.testing.assert_array_equal(metres[2:], floats[2:])
+
+
+def test_a_picture_of_depth_is_no_truth(files, tmp_path):
+    disparity, truth = files
+    stored = cv2.imread(str(truth), cv2.IMREAD_UNCHANGED)
+    cv2.imwrite(str(tmp_path / "picture.png"), (stored // 256).astype(np.uint8))
+    with pytest.raises(EvaluationError, match="8 bits are a picture"):
+        load_scene(disparity, tmp_path / "picture.png", 256.0)
 
 
 BARS = {"random:100": 0.048, "random:500": 0.029, "random:2000": 0.02, "random:10000": 0.0145}

@@ -9,7 +9,7 @@ import pytest
 from scale_picture import SCALE, SHIFT, bent_disparity, inverse_depth, points
 
 from depth_node.scale.diffusion import diffuse
-from depth_node.scale.field import build_grids, correct, fine_shape, fused
+from depth_node.scale.field import build_grids, correct, fine_shape, fused, referred
 from depth_node.scale.kernel import Anchors, regress
 from depth_node.scale.nearest import nearest_points
 from depth_node.scale.points import sample
@@ -75,6 +75,18 @@ def test_still_frames_steady_the_correction_and_a_contradiction_replaces_it():
     far = replace(second, log_field=second.log_field + np.float32(1.0))
     sure = (second.log_sigma < 0.2) & (np.abs(second.log_field - first.log_field) < 0.2)
     assert fused(first, far, 0.0).log_field[sure] == pytest.approx(far.log_field[sure], abs=1e-5)
+
+
+def test_a_correction_means_the_same_depth_after_a_step_of_the_scale():
+    _, _, before = corrected(500, seed=1)
+    stepped = 1.3 * SCALE, SHIFT - 0.001
+    grids = build_grids(bent_disparity(), *stepped, 500)
+    now = replace(before, guide=grids.fine)
+    moved = referred(before, now, (SCALE, SHIFT), stepped)
+    below = slice(64, None)  # the sky is saturated: its inverse depth has a floor
+    expected = (before.guide + before.log_field)[below]
+    np.testing.assert_allclose((now.guide + moved.log_field)[below], expected, atol=1e-4)
+    assert referred(before, now, stepped, stepped) is before
 
 
 @pytest.mark.parametrize(("dense", "off"), [(False, 3.0), (True, 1.5)])

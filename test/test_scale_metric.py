@@ -17,6 +17,7 @@ from scale_picture import (
     disparity,
     frame,
     inverse_depth,
+    only,
     points,
     relative,
 )
@@ -24,9 +25,10 @@ from scale_picture import (
 from depth_node.scale.apply import inverse_depth as applied
 from depth_node.scale.apply import log_sigma
 from depth_node.scale.ground import GroundReference
-from depth_node.scale.metric import MetricScaleEstimator, ScaleConfig
+from depth_node.scale.measure import ScaleConfig
+from depth_node.scale.metric import MetricScaleEstimator
 from depth_node.scale.points import SparseDepth
-from depth_node.types import Disparity, ScaleEstimate, ScaleState
+from depth_node.types import ScaleEstimate, ScaleState
 
 FRAME_NS = 100_000_000
 
@@ -61,11 +63,6 @@ def test_sky_is_never_finite():
     assert applied(relative(broken), estimate, WIDTH, HEIGHT)[200, 100] == 0
 
 
-def without(given: SparseDepth, kept: np.ndarray) -> SparseDepth:
-    columns = ("u", "v", "depth", "sigma")
-    return replace(given, **{name: getattr(given, name)[kept] for name in columns})
-
-
 @pytest.mark.parametrize("share", [0.0, 0.2])
 def test_points_in_front_of_what_the_network_sees_are_named(share: float):
     estimator = MetricScaleEstimator()
@@ -95,38 +92,13 @@ def test_a_held_scale_names_them_too_and_goes_on_when_the_sensor_stops():
     blinded[100:] = 0.0
     given = points(800, stamp_ns=STAMP_NS + FRAME_NS)
     low = given.v > 102
-    estimator.add(without(given, low))
+    estimator.add(only(given, low))
     for frames in (1, 2, 10):  # from the second on there are no points
         estimate = estimator.estimate(frame(STAMP_NS + frames * FRAME_NS), relative(blinded))
         assert estimate.state is ScaleState.HELD
         assert len(estimate.in_front) == low.sum()
     estimator.reset()
     assert estimator.estimate(frame(), relative(blinded)).in_front is None
-
-
-def test_a_metric_network_that_contradicts_the_points_is_not_metric():
-    rng = np.random.default_rng(0)
-    anywhere = np.exp(rng.uniform(np.log(0.3), np.log(80), 500)).astype(np.float32)
-    estimator = MetricScaleEstimator()
-    estimator.add(replace(points(500), depth=anywhere))
-    estimate = estimator.estimate(frame(), Disparity(inverse_depth(), kind="metric"))
-    assert estimate.state is ScaleState.RELATIVE
-    assert estimate.reason
-
-
-def test_a_metric_network_stands_in_and_nothing_behind_the_points_that_it_misses_is_free():
-    given = points(500)
-    values = inverse_depth()
-    values[150:] = 0.0
-    estimator = MetricScaleEstimator()
-    estimator.add(without(given, given.v > 152))
-    estimate = estimator.estimate(frame(), Disparity(values, kind="metric"))
-    assert estimate.state is ScaleState.METRIC
-    assert estimate.source == "network"
-    assert len(estimate.in_front) == (given.v > 152).sum()
-    later = estimator.estimate(frame(STAMP_NS + 10 * FRAME_NS), Disparity(values, kind="metric"))
-    assert later.state is ScaleState.METRIC
-    assert later.in_front is None, "points of long ago hide nothing where no scale is held"
 
 
 def test_points_in_front_end_where_the_ground_takes_over_from_a_sensor_that_stopped():
@@ -145,13 +117,6 @@ def test_nothing_measured_is_relative_and_says_so():
     estimate = MetricScaleEstimator().estimate(frame(), relative(disparity()))
     assert estimate.state is ScaleState.RELATIVE
     assert "no measurement has arrived" in estimate.reason
-
-
-def test_a_metric_network_stands_in_where_nothing_is_measured():
-    values = Disparity(disparity(1.0, 0.0), kind="metric")
-    estimate = MetricScaleEstimator().estimate(frame(), values)
-    assert estimate.state is ScaleState.METRIC
-    assert estimate.source == "network"
 
 
 @pytest.mark.parametrize(
@@ -381,3 +346,14 @@ def test_sigma_without_a_field_comes_from_the_covariance():
     sigma = log_sigma(relative(disparity()), estimate, WIDTH, HEIGHT)
     near, far = sigma[239, 0], sigma[65, 0]
     assert far > near > 0
+
+
+def test_a_scale_is_given_up_by_time_also_where_stamps_stand_still():
+    estimator, states = MetricScaleEstimator(), []
+    estimator.add(points(800))
+    for i in range(8):  # half a second apart; all but the first with one stamp
+        stamp_ns = STAMP_NS + (1_000_000_000 if i else 0)
+        seen = replace(frame(stamp_ns), received_ns=i * 500_000_000)
+        states.append(estimator.estimate(seen, relative(disparity())).state)
+    assert states[:5] == [ScaleState.METRIC, *[ScaleState.HELD] * 4]
+    assert states[-1] is ScaleState.RELATIVE

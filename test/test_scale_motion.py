@@ -25,7 +25,8 @@ from scale_room import (
 )
 
 from depth_node.scale.apply import inverse_depth
-from depth_node.scale.metric import MetricScaleEstimator, ScaleConfig
+from depth_node.scale.measure import ScaleConfig
+from depth_node.scale.metric import MetricScaleEstimator
 from depth_node.types import Disparity, ScaleEstimate, ScaleState
 
 

@@ -20,7 +20,8 @@ from scale_picture import (
 
 from depth_node.scale.apply import inverse_depth as published
 from depth_node.scale.fit import fit_affine
-from depth_node.scale.metric import MetricScaleEstimator, ScaleConfig
+from depth_node.scale.measure import ScaleConfig
+from depth_node.scale.metric import MetricScaleEstimator
 from depth_node.scale.points import SparseDepth
 from depth_node.scale.samples import gather
 from depth_node.types import Disparity, PointCounts, ScaleEstimate
@@ -141,6 +142,56 @@ def test_of_two_sensors_that_contradict_each_other_the_one_that_measures_is_beli
     estimator.add(points(count, 5, STAMP_NS + FRAME_NS, "landmarks"))
     again = estimator.estimate(frame(STAMP_NS + FRAME_NS), relative(values))
     assert (again.source, estimator.contradicted) == ("landmarks+lidar", "")
+
+
+@pytest.mark.parametrize(
+    "landmarks",
+    [scaled(0.1, 300, "landmarks", 0.02), scaled(0.1, 300, "landmarks", 0.5)],
+    ids=["contradicted", "poor"],
+)
+def test_a_sensor_that_is_left_out_hides_nothing(landmarks: SparseDepth):
+    """Its rays, ten times nearer than everything, would be obstacles in front of all depth."""
+    alone, both = MetricScaleEstimator(), MetricScaleEstimator()
+    for estimator in (alone, both):
+        estimator.add(points(500))
+    both.add(replace(landmarks, v=landmarks.v - 40.0))  # some of them in the sky
+    expected = alone.estimate(frame(), relative(disparity()))
+    estimate = both.estimate(frame(), relative(disparity()))
+    assert (estimate.state.value, estimate.source) == ("metric", "lidar")
+    np.testing.assert_array_equal(estimate.in_front, expected.in_front)
+
+
+def test_sensors_are_held_against_each_other_beside_a_poor_one_too():
+    estimator = MetricScaleEstimator()
+    estimator.add(points(500))
+    estimator.add(scaled(0.5, 400, "scan", 0.01))
+    estimator.add(scaled(1.0, 300, "landmarks", 0.5, noise=0.3))
+    estimate = estimator.estimate(frame(), relative(disparity()))
+    assert (estimate.source, estimator.contradicted) == ("lidar", "scan")
+    assert median_ratio(estimate, disparity()) == pytest.approx(1.0, abs=0.02)
+
+
+def test_what_is_left_out_makes_a_measurement_no_newer():
+    estimator = MetricScaleEstimator(ScaleConfig(max_skew_s=0.2))
+    estimator.add(points(500, stamp_ns=STAMP_NS - 150_000_000))
+    estimator.add(scaled(0.5, 2000, "landmarks", 0.02))
+    estimate = estimator.estimate(frame(), relative(disparity()))
+    assert estimate.source == "lidar"
+    assert estimate.age_s == pytest.approx(0.15)
+
+
+def test_points_where_the_camera_sees_nothing_count_for_nothing():
+    values = disparity()
+    values[:, :80] = np.nan
+    given = points(800)
+    outside = given.u < 79.0
+    samples = gather(values, [given])
+    assert samples.counts(None)["lidar"].saturated >= outside.sum()
+    assert not (samples.blind[:, 0] < 79.0).any()
+    assert (samples.x > 78.0).all()
+    cone = reading(true_metres(), 0.02, STAMP_NS, radius=12.0)
+    beside = replace(cone, u=np.array([82.0], np.float32))
+    assert len(gather(values, [beside]).d) == 1
 
 
 def test_a_cone_with_a_floor_in_it_does_not_tell_what_it_measured():

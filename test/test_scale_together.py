@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scale_room import (
@@ -24,7 +26,8 @@ from scale_room import (
 from depth_node.scale.alignment import Offset, find_offset
 from depth_node.scale.apply import inverse_depth, log_sigma
 from depth_node.scale.ground import GroundReference
-from depth_node.scale.metric import MetricScaleEstimator, ScaleConfig
+from depth_node.scale.measure import ScaleConfig
+from depth_node.scale.metric import MetricScaleEstimator
 from depth_node.types import Disparity, ScaleEstimate, ScaleState
 
 PERIOD_NS = 33_333_333
@@ -96,6 +99,73 @@ def test_a_coarse_sensor_beside_the_ground_takes_no_metres_away(name, pixels, fo
         if i % 3 == 0:
             assert estimate.counts[name].used == 0
             assert estimate.counts[name].refused > 0
+
+
+@pytest.mark.parametrize("network_error", [0.08, 0.25])
+@pytest.mark.parametrize("factor", [0.4, 2.5])
+def test_a_height_that_the_scan_contradicts_makes_no_metres(factor, network_error):
+    rng = np.random.default_rng(1)
+    true = room(4.0)
+    estimator = MetricScaleEstimator(ScaleConfig(max_sigma=0.01, network_error=network_error))
+    estimator.set_ground(replace(LEVEL, height_m=factor * CAMERA_HEIGHT_M))
+    for i in range(6):
+        stamp_ns = i * PERIOD_NS + 1
+        estimator.add(measured(true, scan(rng), rng, stamp_ns, "scan"))
+        estimate = estimator.estimate(frame(stamp_ns), disparity(true, smooth(rng, 0.02)))
+        assert estimate.state is not ScaleState.METRIC
+        assert "ground.height_m" in estimate.reason
+        assert estimator.contradicted == "ground"
+
+
+@pytest.mark.parametrize(
+    ("name", "pixels", "footprint"), [("range", one_range, 5.0), ("scan", scan, 0.0)]
+)
+def test_metres_held_from_a_lidar_are_not_worse_for_a_coarse_sensor_beside_it(
+    name, pixels, footprint
+):
+    rng = np.random.default_rng(3)
+    true, network = room(4.0), smooth(rng, 0.15)
+    config = ScaleConfig(max_skew_s=0.02, network_error=0.25)
+    alone, both = MetricScaleEstimator(config), MetricScaleEstimator(config)
+    for i in range(30):
+        stamp_ns = i * PERIOD_NS + 1
+        values = disparity(true, network + smooth(rng, 0.003))
+        if i < 15:
+            points = measured(true, rings(rng), rng, stamp_ns)
+            alone.add(points)
+            both.add(points)
+        both.add(measured(true, pixels(rng), rng, stamp_ns, name, footprint))
+        held, beside = (one.estimate(frame(stamp_ns), values) for one in (alone, both))
+    assert (held.state, beside.state) == (ScaleState.HELD, ScaleState.HELD)
+    q, q_beside = (inverse_depth(values, one, WIDTH, HEIGHT) for one in (held, beside))
+    assert np.abs(q_beside / true - 1).mean() < np.abs(q / true - 1).mean() + 0.005
+    assert "lidar" in beside.reason
+    assert name in beside.reason
+
+
+def test_a_coarse_sensor_alone_goes_on_being_followed():
+    rng = np.random.default_rng(4)
+    estimator = MetricScaleEstimator(ScaleConfig(network_error=0.25))
+    for i in range(60):
+        true = room(4.0 - 0.03 * i)
+        stamp_ns = i * PERIOD_NS + 1
+        estimator.add(measured(true, scan(rng), rng, stamp_ns, "scan"))
+        estimate = estimator.estimate(frame(stamp_ns), disparity(true, smooth(rng, 0.01)))
+        assert estimate.state is ScaleState.HELD
+        assert estimate.age_s == 0.0
+
+
+def test_the_ground_of_successive_frames_is_one_measurement_against_a_held_lidar():
+    rng = np.random.default_rng(5)
+    true = room(4.0)
+    estimator = MetricScaleEstimator(ScaleConfig(max_skew_s=0.02))
+    estimator.set_ground(replace(LEVEL, height_m=2.0 * CAMERA_HEIGHT_M))
+    for i in range(45):  # a second and a half, the last one without the LiDAR
+        stamp_ns = i * PERIOD_NS + 1
+        if i < 15:
+            estimator.add(measured(true, rings(rng), rng, stamp_ns))
+        estimate = estimator.estimate(frame(stamp_ns), disparity(true, smooth(rng, 0.02)))
+        assert estimate.source == "lidar"
 
 
 def test_the_ground_does_not_vouch_for_what_a_poor_network_sees_above_it():

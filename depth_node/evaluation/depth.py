@@ -28,7 +28,7 @@ Mask = NDArray[np.bool_]
 
 
 class EvaluationError(ValueError):
-    """A prediction and its ground truth cannot be compared; the message says why."""
+    """What was given cannot be evaluated; the message says why."""
 
 
 @dataclass(frozen=True)

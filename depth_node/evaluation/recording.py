@@ -86,7 +86,8 @@ class Recording:
             EvaluationError: a file is no image of the kind it must be, or a pair is not one view.
         """
         for image_file, depth_file in zip(self.images, self.depths, strict=True):
-            image, truth = read_image(image_file), self._read_depth(depth_file)
+            image = read_image(image_file)
+            truth = read_depth(depth_file, self.units_per_metre)
             height, width = image.shape[:2]
             if abs(truth.shape[1] * height / (truth.shape[0] * width) - 1.0) > _ASPECT_TOLERANCE:
                 raise EvaluationError(
@@ -94,21 +95,6 @@ class Recording:
                     f"{truth.shape[1]}x{truth.shape[0]}: with these shapes they cannot be one view"
                 )
             yield TrueFrame(image_file.name, image, truth)
-
-    def _read_depth(self, path: Path) -> ArrayF32:
-        stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-        if stored is None:
-            raise EvaluationError(
-                f"{path} cannot be read as a depth image; convert it to PNG of 16 bits or to TIFF "
-                "of 32-bit floats, with 0 where nothing was measured"
-            )
-        if stored.ndim != 2 or stored.dtype == np.uint8:
-            raise EvaluationError(
-                f"{path} holds {stored.shape} {stored.dtype}; a depth image has one channel of 16 "
-                "bits or of floats (8 bits are a picture of depth)"
-            )
-        known = stored if stored.dtype != np.uint16 else np.where(stored == SATURATED, 0, stored)
-        return np.asarray(known, np.float32) / np.float32(self.units_per_metre)
 
 
 @dataclass(frozen=True)
@@ -152,6 +138,35 @@ def read_image(path: Path) -> ImageU8:
     if image is None:
         raise EvaluationError(f"{path} cannot be read as an image")
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def read_depth(path: Path, units_per_metre: float) -> ArrayF32:
+    """Read a depth image.
+
+    Args:
+        path: one channel of 16 bits or of floats, in a format that OpenCV reads.
+        units_per_metre: what it stores.
+
+    Returns:
+        HxW float32 metres. 0 is unknown, where 16 bits hold 65535 too; NaN and Inf in a file of
+        floats stay.
+
+    Raises:
+        EvaluationError: it is no such image.
+    """
+    stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if stored is None:
+        raise EvaluationError(
+            f"{path} cannot be read as a depth image; convert it to PNG of 16 bits or to TIFF of "
+            "32-bit floats, with 0 where nothing was measured"
+        )
+    if stored.ndim != 2 or stored.dtype == np.uint8:
+        raise EvaluationError(
+            f"{path} holds {stored.shape} {stored.dtype}; a depth image has one channel of 16 bits "
+            "or of floats (8 bits are a picture of depth)"
+        )
+    known = stored if stored.dtype != np.uint16 else np.where(stored == SATURATED, 0, stored)
+    return np.asarray(known, np.float32) / np.float32(units_per_metre)
 
 
 def read_poses(pattern: str, count: int) -> list[ArrayF64]:

@@ -17,9 +17,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from depth_node.evaluation.depth import EvaluationError
+from depth_node.evaluation.recording import read_depth
 from depth_node.scale.apply import FARTHEST_M, inverse_depth, log_sigma
 from depth_node.scale.fit import fit_affine
-from depth_node.scale.metric import MetricScaleEstimator, ScaleConfig
+from depth_node.scale.measure import ScaleConfig
+from depth_node.scale.metric import MetricScaleEstimator
 from depth_node.scale.points import RangeNoise, SparseDepth
 from depth_node.scale.samples import gather
 from depth_node.scale.uncertainty import TWO_SIDED_90
@@ -31,10 +34,6 @@ HALF_WIDTH_DEG = 0.06
 SCAN_HALF_WIDTH_DEG = 0.1
 _KITTI_FOCAL_WIDTHS = 0.577
 _STAMP_NS = 1_000_000_000
-
-
-class ScaleEvaluationError(ValueError):
-    """The inputs of an evaluation cannot be used; the message says why."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +88,7 @@ def load_scene(disparity: Path, truth: Path, truth_scale: float) -> Scene:
 
     Args:
         disparity: npz with the key `disp` (or a single array), or npy: HxW, larger is nearer.
-        truth: 16-bit image of the same view; its units per metre are `truth_scale`, 0 is none.
+        truth: depth image of the same view, as `eval depth` takes it; NaN and Inf are none.
         truth_scale: stored units in a metre.
 
     Returns:
@@ -97,13 +96,11 @@ def load_scene(disparity: Path, truth: Path, truth_scale: float) -> Scene:
         this size, or else KITTI's field of view.
 
     Raises:
-        ScaleEvaluationError: a file is missing or does not hold what it should.
+        EvaluationError: a file is missing or does not hold what it should.
     """
     values = _load_disparity(disparity)
-    stored = cv2.imread(str(truth), cv2.IMREAD_UNCHANGED)
-    if stored is None or stored.ndim != 2:
-        raise ScaleEvaluationError(f"{truth} is no single-channel depth image that can be read")
-    depth = np.asarray(stored, np.float32) / np.float32(truth_scale)
+    depth = read_depth(truth, truth_scale)
+    depth[~np.isfinite(depth)] = 0.0
     if depth.shape != values.shape:
         values = np.asarray(cv2.resize(values, depth.shape[::-1]), np.float32)
     camera, note = _camera(disparity.parent / "calib.json", depth.shape[1], depth.shape[0])
@@ -114,13 +111,13 @@ def _load_disparity(path: Path) -> ArrayF32:
     try:
         loaded = np.load(path)
     except (OSError, ValueError) as error:
-        raise ScaleEvaluationError(f"{path} is no npz or npy file: {error}") from error
+        raise EvaluationError(f"{path} is no npz or npy file: {error}") from error
     if not isinstance(loaded, np.ndarray):
         key = "disp" if "disp" in loaded.files else loaded.files[0]
         loaded = loaded[key]
     values = np.asarray(loaded, np.float32)
     if values.ndim != 2:
-        raise ScaleEvaluationError(f"{path} holds an array {values.shape}; it must be HxW")
+        raise EvaluationError(f"{path} holds an array {values.shape}; it must be HxW")
     return np.ascontiguousarray(values)
 
 
@@ -150,12 +147,12 @@ def choose_points(scene: Scene, pattern: str, seed: int) -> Given:
         The points.
 
     Raises:
-        ScaleEvaluationError: the pattern is unknown.
+        EvaluationError: the pattern is unknown.
     """
     v, u = np.nonzero(scene.truth > 0.0)
     match = re.fullmatch(r"(random|lines):(\d+)|(scan)", pattern)
     if match is None:
-        raise ScaleEvaluationError(
+        raise EvaluationError(
             f"the pattern {pattern!r} is not known; give random:N, lines:L or scan"
         )
     if match[1] == "random":
@@ -192,13 +189,13 @@ def evaluate(scene: Scene, given: Given, *, local: bool = True, repeats: int = 5
         time by stage in milliseconds.
 
     Raises:
-        ScaleEvaluationError: nothing is left to test.
+        EvaluationError: nothing is left to test.
     """
     height, width = scene.truth.shape
     tested = (scene.truth > 0.0) & (scene.disparity > 0.0)
     tested[given.v, given.u] = False
     if not tested.any():
-        raise ScaleEvaluationError("no pixel with truth and disparity is left to test on")
+        raise EvaluationError("no pixel with truth and disparity is left to test on")
     g = scene.truth[tested]
     d = scene.disparity[given.v, given.u]
     seen = d > 0.0

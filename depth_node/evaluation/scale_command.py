@@ -17,7 +17,9 @@ def add_scale_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--disparity", type=Path, required=True, help="npz (key disp) or npy, larger is nearer"
     )
-    parser.add_argument("--truth", type=Path, required=True, help="16-bit depth image, 0 is none")
+    parser.add_argument(
+        "--truth", type=Path, required=True, help="depth image, 16 bits (0, 65535: none) or floats"
+    )
     parser.add_argument(
         "--truth-scale", type=float, default=256.0, help="stored units in a metre (256)"
     )

@@ -183,8 +183,9 @@ def _continue(source: _Source) -> None:
 
 
 def _seen(values: ArrayF32) -> ArrayF32:
-    """A thumbnail of the disparity, in units of its mean."""
+    """A thumbnail of the disparity, in units of its mean; 0 where the camera saw nothing."""
     small = np.asarray(cv2.resize(values, _VIEW, interpolation=cv2.INTER_AREA), np.float32)
+    small[np.isnan(small)] = 0.0
     return np.asarray(small / max(float(small.mean()), 1e-9), np.float32)
 
 

@@ -46,6 +46,7 @@ _FAR_WEIGHT = 0.005  # weight of the diffused field per squared cell of distance
 _GATE = 0.12  # a point farther than this (in log) plus the local spread from its neighbours is out
 _SUSPECT_SIGMAS = 3.0  # of the global fit's residuals, beyond which a point must be confirmed
 _CONTAMINATED = 0.1  # share of suspects, plus 0.8 over the root of n for chance
+_SAME_SCALE = 0.01  # relative step of the scale up to which corrections need no re-reference
 _STILL = 5e-3  # relative change per frame that is taken for granted
 _LEAST_SHARE = 0.25  # of the new correction
 _CONTRADICTION = 2.5  # standard deviations between old and new from which the old one is forgotten
@@ -80,12 +81,14 @@ class Correction:
             90% of the errors lie within 1.645 times it.
         used: (n,) bool, the points that their neighbours did not contradict.
         far: h/4 x w/4 float32 diffused field, where the next frame's search begins.
+        guide: h x w float32, log of the predicted inverse depth that was corrected.
     """
 
     log_field: ArrayF32
     log_sigma: ArrayF32
     used: NDArray[np.bool_]
     far: ArrayF32
+    guide: ArrayF32
 
 
 def fine_shape(height: int, width: int, points: int = 0) -> tuple[int, int]:
@@ -99,7 +102,7 @@ def build_grids(disparity: ArrayF32, scale: float, shift: float, points: int = 0
     """Log of the predicted inverse depth at three sizes.
 
     Args:
-        disparity: hxw float32.
+        disparity: hxw float32, NaN where the camera saw nothing.
         scale: 1/m per unit of disparity.
         shift: 1/m.
         points: how many points will correct it; many need a finer grid.
@@ -109,7 +112,7 @@ def build_grids(disparity: ArrayF32, scale: float, shift: float, points: int = 0
     """
     height, width = disparity.shape
     rows, columns = fine_shape(height, width, points)
-    fine = disparity
+    fine = disparity = _filled(disparity)
     if (height, width) != (rows, columns):
         fine = _shrink(disparity, rows, columns)
     fine = fitted_inverse_depth(fine, scale, shift)
@@ -117,6 +120,19 @@ def build_grids(disparity: ArrayF32, scale: float, shift: float, points: int = 0
     middle = _shrink(fine, rows // 2, columns // 2)
     coarse = _shrink(middle, rows // 4, columns // 4)
     return Grids(fine, middle, coarse)
+
+
+def _filled(disparity: ArrayF32) -> ArrayF32:
+    """The disparity with its mean where the camera saw nothing (NaN).
+
+    What lies there is not published. NaN would spoil the correction of the whole image, and the
+    edge of a sky that of what is beside it.
+    """
+    unseen = np.isnan(disparity)
+    if not unseen.any():
+        return disparity
+    seen = np.asarray(~unseen).view(np.uint8)
+    return np.where(unseen, np.float32(cv2.mean(disparity, seen)[0]), disparity)
 
 
 def _shrink(image: ArrayF32, rows: int, columns: int) -> ArrayF32:
@@ -186,7 +202,44 @@ def correct(
     bound *= np.float32(1.0 / TWO_SIDED_90)
     size = grids.fine.shape[::-1]
     log_sigma = cv2.resize(bound.reshape(shape), size, interpolation=cv2.INTER_LINEAR)
-    return Correction(field, np.asarray(log_sigma, np.float32), used, diffused)
+    return Correction(field, np.asarray(log_sigma, np.float32), used, diffused, grids.fine)
+
+
+def referred(
+    before: Correction, now: Correction, carried: tuple[float, float], scale: tuple[float, float]
+) -> Correction:
+    """The correction of the frame before, as one of this frame's prediction.
+
+    It corrected what the scale of that frame predicted. A step of the scale, as points on other
+    surfaces bring, is no news of what they measured: it would be averaged in as an error.
+
+    Args:
+        before: of the frame before.
+        now: of this frame.
+        carried: scale (1/m per unit of disparity) and shift (1/m) of the frame before, carried
+            into this frame's gauge.
+        scale: scale and shift of this frame.
+
+    Returns:
+        The old correction; the same where the step is below 1%.
+    """
+    if before.log_field.shape != now.guide.shape:
+        return before
+    ends = np.array([now.guide.min(), now.guide.max()])
+    if np.abs(_step(ends, carried, scale)).max() < _SAME_SCALE:
+        return before
+    return replace(before, log_field=before.log_field + _step(now.guide, carried, scale))
+
+
+def _step(guide: ArrayF32, carried: tuple[float, float], scale: tuple[float, float]) -> ArrayF32:
+    """Log of the carried over the present prediction, where the present one is exp(guide)."""
+    disparity = np.exp(guide)
+    disparity -= np.float32(scale[1])
+    disparity /= np.float32(scale[0])
+    step = fitted_inverse_depth(disparity, *carried)
+    np.log(step, out=step)
+    step -= guide
+    return step
 
 
 def fused(before: Correction, now: Correction, change: float) -> Correction:

@@ -31,14 +31,12 @@ class Scale:
         shift: 1/m.
         covariance: 2x2, of (scale, shift).
         age_s: age of the last accepted measurement, seconds.
-        rejected: measurements refused in a row.
     """
 
     scale: float
     shift: float
     covariance: ArrayF64
     age_s: float
-    rejected: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +112,7 @@ class ScaleFilter:
         if self._belief is None:
             return None
         scale, shift = map(float, self._belief.mean)
-        return Scale(scale, shift, self._belief.covariance, self._age_s, len(self._refused))
+        return Scale(scale, shift, self._belief.covariance, self._age_s)
 
     def predict(self, gauge: Gauge | None, elapsed_s: float) -> bool:
         """Carry the scale to the next frame.
@@ -138,6 +136,10 @@ class ScaleFilter:
         self._refused = [belief.carried(gauge, noise) for belief in self._refused]
         self._age_s += elapsed_s
         return True
+
+    def contradicted_by(self, fit: AffineFit) -> bool:
+        """Whether a measurement in the gauge of the current frame would be refused at first."""
+        return self._belief is not None and _contradict(self._belief, _measurement(fit))
 
     def update(self, fit: AffineFit, age_s: float = 0.0, measured_ns: int | None = None) -> bool:
         """Correct the scale by a measurement in the gauge of the current frame.

@@ -46,17 +46,16 @@ class Gauge:
 
 
 def thumbnail(disparity: ArrayF32) -> ArrayF32:
-    """The disparity on a 36x48 grid, 0 where most of a cell is saturated."""
+    """The disparity on a 36x48 grid, 0 where all of a cell is saturated, NaN where it is unseen."""
     # Two cells of the picture for one of the grid are enough; averaging all of it takes longer.
     step = max(1, disparity.shape[1] // (2 * GRID[0]))
     thinned = np.ascontiguousarray(disparity[::step, ::step])
-    small = np.asarray(cv2.resize(thinned, GRID, interpolation=cv2.INTER_AREA))
-    return np.where(np.isfinite(small), small, np.float32(0.0))
+    return np.asarray(cv2.resize(thinned, GRID, interpolation=cv2.INTER_AREA), np.float32)
 
 
 def lowest(small: ArrayF32) -> float:
     """Smallest disparity of a thumbnail, 0 where some of it is saturated."""
-    return max(float(small.min()), 0.0)
+    return float(max(np.fmin.reduce(small, axis=None, initial=np.inf), 0.0))  # leaves NaN out
 
 
 def carry(before: ArrayF32, now: ArrayF32) -> Gauge | None:

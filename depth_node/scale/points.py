@@ -252,6 +252,7 @@ def sample_cones(values: ArrayF32, points: SparseDepth) -> tuple[ArrayF32, Array
     d, spread = np.zeros((2, len(x)), np.float32)
     for i, (cx, cy) in enumerate(zip(x, y, strict=True)):
         inside = values[(columns - cx) ** 2 + (rows - cy) ** 2 <= radius**2]
+        inside = inside[np.isfinite(inside)]  # what the camera does not see tells nothing
         d[i] = np.percentile(inside, 95) if inside.size else 0.0
         if d[i] > 0.0:
             spread[i] = np.log(d[i] / np.median(inside[inside > 0.0]))

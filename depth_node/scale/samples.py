@@ -43,6 +43,7 @@ class Samples:
         shape: rows and columns of the disparity.
         blind: (m, 3) float32 column, row and inverse depth of the rays that fell on saturated
             disparity.
+        blind_sizes: how many of them are of each source.
         left_out: what became of the points of sources that do not count, by source.
     """
 
@@ -57,6 +58,7 @@ class Samples:
     given: tuple[int, ...]
     shape: tuple[int, int]
     blind: ArrayF32
+    blind_sizes: tuple[int, ...]
     left_out: Mapping[str, PointCounts] = field(default_factory=dict)
 
     @property
@@ -73,8 +75,9 @@ class Samples:
 
     def without(self, names: Set[str]) -> Samples:
         """These points without those of some sources, which are refused as a whole."""
-        kept = [i for i, name in enumerate(self.sources) if name not in names]
-        points = np.repeat([name not in names for name in self.sources], self.sizes)
+        counting = [name not in names for name in self.sources]
+        kept = np.flatnonzero(counting)
+        points = np.repeat(counting, self.sizes)
         refused = {name: n for name, n in self.counts(None).items() if name in names}
         return Samples(
             x=self.x[points],
@@ -87,7 +90,8 @@ class Samples:
             sizes=tuple(self.sizes[i] for i in kept),
             given=tuple(self.given[i] for i in kept),
             shape=self.shape,
-            blind=self.blind,
+            blind=self.blind[np.repeat(counting, self.blind_sizes)],
+            blind_sizes=tuple(self.blind_sizes[i] for i in kept),
             left_out={**self.left_out, **refused},
         )
 
@@ -201,6 +205,7 @@ def gather(values: ArrayF32, measured: Sequence[SparseDepth]) -> Samples:
         tuple(map(len, measured)),
         (values.shape[0], values.shape[1]),
         blind,
+        tuple(len(part[-1]) for part in parts),
     )
 
 
@@ -210,8 +215,8 @@ def _gather_one(values: ArrayF32, points: SparseDepth) -> tuple[ArrayF32, ...]:
     seen = (d > 0.0) & np.isfinite(d)
     keep = np.flatnonzero(seen)
     x, y = grid_coordinates(points, (values.shape[0], values.shape[1]))
-    # A cone on nothing says that something is there, but not where.
-    lost = np.flatnonzero(~seen) if not cones else keep[:0]
+    # A cone on nothing says that something is there, but not where; NaN the camera does not see.
+    lost = np.flatnonzero(d <= 0.0) if not cones else keep[:0]
     blind = np.stack([x[lost], y[lost], np.float32(1.0) / points.depth[lost]], axis=1)
     depth = points.depth[keep]
     # A sensor's error counts in comparison with the network's.

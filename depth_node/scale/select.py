@@ -8,7 +8,8 @@ from depth_node.parameters import Settings
 from depth_node.scale.base import ScaleEstimator
 from depth_node.scale.fit import TYPICAL_ERROR
 from depth_node.scale.fixed import FixedScale, MetricNetwork, NoScale
-from depth_node.scale.metric import MetricScaleEstimator, ScaleConfig
+from depth_node.scale.measure import ScaleConfig
+from depth_node.scale.metric import MetricScaleEstimator
 
 _RANGING = ("lidar", "scan", "range", "landmarks")
 MEASURING = (*_RANGING, "ground")

@@ -13,9 +13,11 @@ TRUST = ("lidar", "scan", "range", "landmarks")
 """Who is believed where sensors contradict each other: what measures metres comes before a map,
 whose scale drifts."""
 _POORER = 0.25  # of the best sensor's typical weight: its error is twice as large as the network's
-_MIN_POINTS = 8  # with fewer, a sensor does not contradict: single points may be wrong
+MIN_POINTS = 8
+"""With fewer, a sensor does not contradict: single points may be wrong."""
+MAX_APART = 0.35
+"""In log: a factor of 1.4 between the medians is no error of the network."""
 _MIN_SHARE = 0.5
-_MAX_APART = 0.35  # in log: a factor of 1.4 between the medians is no error of the network
 
 
 def choose(
@@ -39,10 +41,15 @@ def choose(
     """
     poor = _poorer(samples)
     if poor:
-        better = samples.without(poor)
-        found = fit(better)
+        better, found, out = _consistent(samples.without(poor), fit)
         if found.accepted and suffices(found, better):
-            return better, found, ""
+            return better, found, out
+    return _consistent(samples, fit)
+
+
+def _consistent(
+    samples: Samples, fit: Callable[[Samples], AffineFit]
+) -> tuple[Samples, AffineFit, str]:
     found = fit(samples)
     out: list[str] = []
     while name := _contradicted(samples, found):
@@ -65,16 +72,14 @@ def _poorer(samples: Samples) -> set[str]:
 
 def _contradicted(samples: Samples, found: AffineFit) -> str:
     """The least trusted of some sources that one fit does not hold together, or empty."""
-    parts = [
-        (name, part) for name, part in samples.parts() if part.stop - part.start >= _MIN_POINTS
-    ]
+    parts = [(name, part) for name, part in samples.parts() if part.stop - part.start >= MIN_POINTS]
     if len(parts) < 2:
         return ""
     if found.accepted:
         agreeing, apart = samples.agreeing(found), samples.apart(found)
         level = [float(np.median(apart[part])) for _, part in parts]
         believed = [float(agreeing[part].mean()) >= _MIN_SHARE for _, part in parts]
-        if all(believed) and max(level) - min(level) <= _MAX_APART:
+        if all(believed) and max(level) - min(level) <= MAX_APART:
             return ""
     return max((name for name, _ in parts), key=_rank)
 

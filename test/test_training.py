@@ -1,21 +1,16 @@
-"""The training pipeline: network, loop, export, command."""
+"""The training pipeline: network, loop, export."""
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import json
-import shutil
-from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="training needs PyTorch (extra [train])")
 pytest.importorskip("onnx", reason="the export needs onnx (extra [train])")
 
-from depth_node.training import command, export, label
+from depth_node.training import export
 from depth_node.training.data import AugmentConfig, make_batch
 from depth_node.training.frames import Frames, Mixture
 from depth_node.training.loop import (
@@ -26,15 +21,9 @@ from depth_node.training.loop import (
     learning_rate,
     train,
 )
-from depth_node.training.network import (
-    NetworkConfig,
-    Student,
-    normalised,
-    parameter_count,
-)
+from depth_node.training.network import NetworkConfig, Student, normalised
 from depth_node.training.replicas import Replicas
 from depth_node.training.shards import ShardConfig, render_shards
-from depth_node.types import Disparity
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 TINY = NetworkConfig(
@@ -72,7 +61,7 @@ def trained_norms(student: Student) -> Student:
 
 def test_the_default_student_stays_within_its_budget():
     student = Student(NetworkConfig())
-    assert parameter_count(student) <= 2_000_000
+    assert sum(parameter.numel() for parameter in student.parameters()) <= 2_000_000
     with torch.no_grad():
         out = student.eval()(torch.zeros(1, 3, 96, 160))
     assert out.shape == (1, 1, 96, 160)
@@ -138,11 +127,45 @@ def test_replicas_take_the_mean_gradient_of_their_shares():
     torch.testing.assert_close(model.weight.grad, gradient)
 
 
+def test_the_images_of_a_run_are_counted_across_its_phases():
+    run = dataclasses.replace(RUN, phases=(Phase(3, 32, 32, 4), Phase(2, 64, 64, 6)))
+    steps = list(run.plan())
+    assert [(step.number, step.first, step.count) for step in steps] == [
+        (0, 0, 4),
+        (1, 4, 4),
+        (2, 8, 4),
+        (3, 12, 6),
+        (4, 18, 6),
+    ]
+    assert [step.size for step in steps] == [(32, 32)] * 3 + [(64, 64)] * 2
+    for start in range(6):
+        assert list(run.plan(start)) == steps[start:]
+
+
 def test_a_checkpoint_of_another_run_is_refused(frames, tmp_path):
     train(RUN, frames, tmp_path / "c.pt", stop_at=1)
     other = dataclasses.replace(RUN, learning_rate=1e-4)
     with pytest.raises(CheckpointError, match="another configuration"):
         train(other, frames, tmp_path / "c.pt")
+
+
+def test_a_checkpoint_on_other_images_is_refused(frames, tmp_path):
+    path = tmp_path / "c.pt"
+    train(RUN, frames, path, stop_at=1, sources=["0.4 from a", "0.6 from b"])
+    with pytest.raises(CheckpointError, match=r"other images(.|\n)*0\.4 from a(.|\n)*0\.5 from a"):
+        train(RUN, frames, path, stop_at=2, sources=["0.5 from a", "0.5 from b"])
+    assert train(RUN, frames, path, stop_at=2, sources=["0.4 from a", "0.6 from b"]).step == 2
+
+
+def test_a_checkpoint_that_does_not_say_its_images_is_continued(frames, tmp_path):
+    """Those that were written before checkpoints said it."""
+    path = tmp_path / "c.pt"
+    train(RUN, frames, path, stop_at=1)
+    state = torch.load(path, weights_only=True)
+    del state["sources"]
+    torch.save(state, path)
+    assert train(RUN, frames, path, stop_at=2, sources=["1 from a"]).step == 2
+    assert torch.load(path, weights_only=True)["sources"] == ["1 from a"]
 
 
 def test_the_learning_rate_rises_stays_and_falls():
@@ -165,7 +188,7 @@ def test_a_longer_run_leaves_the_plateau_as_it_was():
 
 def test_mixed_precision_trains_too(frames):
     trainer = Trainer(dataclasses.replace(RUN, precision="bf16"))
-    batch = make_batch(frames, RUN.augment, 0, 0, (32, 32), 4)
+    batch = make_batch(frames, RUN.augment, 0, next(RUN.plan()))
     assert np.isfinite(float(trainer.update(batch)["total"]))
 
 
@@ -215,134 +238,3 @@ def test_the_exported_file_says_what_it_is(tmp_path):
     }
     assert model.opset_import[0].version == 17
     assert not list(tmp_path.glob("*.partial"))
-
-
-# --- command --------------------------------------------------------------------------------------
-
-
-def arguments(*words: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
-    command.add_arguments(parser)
-    return parser.parse_args(list(words))
-
-
-def test_the_committed_runs_are_valid_and_follow_each_other(repo_root):
-    first, second = (
-        command.load_settings(repo_root / "config" / name)
-        for name in ("student_base.yaml", "student.yaml")
-    )
-    assert first.run.network == second.run.network == NetworkConfig()
-    assert not first.run.start.weights
-    assert second.run.start.weights == "training_output/base/student.onnx"
-    seen = first.data.first_seed + first.data.frames // first.data.views
-    assert second.data.first_seed >= seen, "the second run's scenes are new"
-
-
-def test_the_command_makes_a_student(tmp_path):
-    config = tmp_path / "tiny.yaml"
-    config.write_text(
-        """
-name: tiny
-version: "1"
-data: {frames: 8, width: 64, height: 48, views: 4, per_shard: 8}
-run:
-  phases: [{steps: 3, width: 32, height: 32, batch: 2}]
-  precision: fp32
-  network: {width: 64, height: 64, channels: [8, 8, 8, 8, 8], blocks: [0, 0, 0, 0],
-            decoder: [8, 8, 8, 8]}
-"""
-    )
-    words = ("--config", str(config), "--output", str(tmp_path / "out"), "--workers", "1")
-    assert command.run(arguments(*words, "--device", "cpu")) == 0
-    assert (tmp_path / "out" / "student.onnx").is_file()
-    assert (tmp_path / "out" / "log.jsonl").is_file()
-
-
-@pytest.fixture
-def labelled(tmp_path) -> Path:
-    """A folder of six pictures with a teacher's disparity, as `depth-node label` leaves it."""
-    folder = tmp_path / "pictures"
-    (folder / "disparity").mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    for number in range(6):
-        image = folder / f"{number}.png"
-        cv2.imwrite(str(image), rng.integers(0, 256, (40, 56, 3), np.uint8))
-        disparity = rng.random((20, 28), np.float32)
-        label.write_label(label.label_path(folder / "disparity", image), Disparity(disparity))
-    return folder
-
-
-@pytest.mark.parametrize("share", [0.5, 1.0])
-def test_the_command_mixes_a_labelled_folder_in(labelled, tmp_path, share):
-    config = tmp_path / "tiny.yaml"
-    config.write_text(
-        f"""
-name: tiny
-version: "1"
-data: {{frames: 4, width: 64, height: 48, views: 4, per_shard: 4}}
-folders:
-  - {{path: {labelled}, share: {share}}}
-run:
-  phases: [{{steps: 2, width: 32, height: 32, batch: 4}}]
-  precision: fp32
-  loss: {{teacher: 0.5}}
-  network: {{width: 64, height: 64, channels: [8, 8, 8, 8, 8], blocks: [0, 0, 0, 0],
-            decoder: [8, 8, 8, 8]}}
-"""
-    )
-    output = tmp_path / "out"
-    words = ("--config", str(config), "--output", str(output), "--workers", "1")
-    assert command.run(arguments(*words, "--device", "cpu")) == 0
-    (line,) = (output / "log.jsonl").read_text().splitlines()
-    assert json.loads(line)["teacher"] > 0
-    assert any((output / "frames").glob("folder-*"))
-    assert any((output / "frames").glob("world-*")) == (share < 1)
-
-
-def test_a_folder_without_labels_is_explained(labelled, tmp_path, capsys):
-    shutil.rmtree(labelled / "disparity")
-    config = tmp_path / "tiny.yaml"
-    config.write_text(
-        f"name: x\nversion: '1'\ndata: {{}}\nrun: {{}}\nfolders: [{{path: {labelled}, share: 1}}]"
-    )
-    assert command.run(arguments("--config", str(config), "--output", str(tmp_path))) == 1
-    assert f"run: depth-node label {labelled}" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("name: x\nversion: '1'\ndata: {}\nrun: {learning_rat: 1}", "unknown key 'learning_rat'"),
-        ("name: x\nversion: 1\ndata: {}\nrun: {}", "expected str"),
-        ("name: x\nversion: '1'\ndata: {frames: many}\nrun: {}", "expected int"),
-        ("name: x\nversion: '1'\ndata: {frames: 0}\nrun: {}", "must be positive"),
-        ("name: x\nversion: '1'\ndata: {}\nrun: {precision: fp8}", "expected one of"),
-        ("name: x", "missing"),
-        ("name: x\nversion: '1'\ndata: {}\nrun: {start: {keep: 0.5}}", "names no file to keep"),
-        ("name: x\nversion: '1'\ndata: {}\nrun: {}\nfolders: [{path: a, share: 2}]", "in (0, 1]"),
-        (
-            "name: x\nversion: '1'\ndata: {}\nrun: {}\n"
-            "folders: [{path: a, share: 0.7}, {path: b, share: 0.6}]",
-            "more than 1",
-        ),
-        ("{", "not valid yaml"),
-    ],
-)
-def test_a_wrong_yaml_is_explained(tmp_path, capsys, text, message):
-    config = tmp_path / "run.yaml"
-    config.write_text(text)
-    assert command.run(arguments("--config", str(config), "--output", str(tmp_path))) == 1
-    assert message in capsys.readouterr().err
-
-
-def test_a_start_that_is_not_there_is_explained_before_anything_is_rendered(tmp_path, capsys):
-    config = tmp_path / "run.yaml"
-    config.write_text("name: x\nversion: '1'\ndata: {}\nrun: {start: {weights: /no/student.onnx}}")
-    assert command.run(arguments("--config", str(config), "--output", str(tmp_path / "out"))) == 1
-    assert "cannot read the network /no/student.onnx" in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_missing_yaml_is_explained(tmp_path, capsys):
-    assert command.run(arguments("--config", str(tmp_path / "none.yaml"))) == 1
-    assert "does not exist" in capsys.readouterr().err

@@ -21,7 +21,7 @@ from depth_node.training.alignment import (
     alignment_loss,
 )
 from depth_node.training.data import AugmentConfig, make_batch
-from depth_node.training.frames import Frames, Mixture, write_shard
+from depth_node.training.frames import Frames, Mixture, Step, write_shard
 from depth_node.training.loop import Phase, RunConfig, Trainer, train
 from depth_node.training.losses import LossConfig, student_loss
 from depth_node.training.network import NetworkConfig
@@ -263,7 +263,7 @@ def test_alignment_changes_the_loss_and_draws_the_features_together(encoder, mix
     config = dataclasses.replace(config, phases=(Phase(100, 32, 32, 6),))
     train(config, mixture, tmp_path / "c.pt", log=lambda step, means: history.update({step: means}))
     assert history[100]["alignment"] < 0.9 * history[50]["alignment"]
-    batch = make_batch(mixture, RUN.augment, 0, 0, (32, 32), 6)
+    batch = make_batch(mixture, RUN.augment, 0, Step(0, 0, 6, (32, 32)))
     aligned = Trainer(config).update(batch)
     plain = Trainer(RUN).update(batch)
     assert "alignment" not in plain

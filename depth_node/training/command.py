@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from depth_node.training.shards import ShardConfig
 
 
+_NEGLIGIBLE = 1e-6
+"""Shares that are summed are no more exact than this."""
+
+
 class TrainError(RuntimeError):
     """The training cannot be started; the message says what to do."""
 
@@ -43,8 +47,13 @@ class Settings:
     folders: tuple[FolderConfig, ...] = ()
 
     def __post_init__(self) -> None:
-        if sum(folder.share for folder in self.folders) > 1 + 1e-6:
+        if self.of_world < -_NEGLIGIBLE:
             raise ValueError("the shares of the folders add up to more than 1")
+
+    @property
+    def of_world(self) -> float:
+        """Share of the images that the world gives."""
+        return 1 - sum(folder.share for folder in self.folders)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -85,7 +94,12 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _train(args: argparse.Namespace) -> Path | None:
+def _check_libraries() -> None:
+    """Refuse to begin without what training and export need.
+
+    Raises:
+        TrainError: a library is missing or too old.
+    """
     try:
         import onnx  # noqa: F401 - the export at the very end must not be what finds it missing
         import onnxscript  # noqa: F401
@@ -96,22 +110,32 @@ def _train(args: argparse.Namespace) -> Path | None:
         ) from error
     if not hasattr(torch.optim, "Muon"):
         raise TrainError(f"training needs PyTorch 2.9 or later, and here is {torch.__version__}")
+
+
+def _train(args: argparse.Namespace) -> Path | None:
+    _check_libraries()
     import cv2
+    import torch
 
     from depth_node.training.alignment import AlignmentError
     from depth_node.training.export import export_student
     from depth_node.training.label import LabelError
-    from depth_node.training.loop import CheckpointError, train
+    from depth_node.training.loop import CheckpointError, check_checkpoint, train
     from depth_node.training.start import blended, read_weights
 
     settings = load_settings(args.config)
     output: Path = args.output
     checkpoint, start = output / "checkpoint.pt", settings.run.start
+    frames = output / "frames"
+    # What stops the run is said now, not after hours of rendering and training.
     if start.weights and (start.keep or not checkpoint.exists()):
-        read_weights(start)  # not after hours of rendering and training
+        read_weights(start)
     try:
-        data = prepare(settings, output / "frames", args.workers)
-    except LabelError as error:
+        sources = name_sources(settings, frames)
+        if checkpoint.exists() and not args.render_only:
+            check_checkpoint(checkpoint, settings.run, sources)
+        data = prepare(settings, frames, args.workers)
+    except (CheckpointError, LabelError) as error:
         raise TrainError(str(error)) from error
     if args.render_only:
         return None
@@ -136,6 +160,7 @@ def _train(args: argparse.Namespace) -> Path | None:
             settings.run,
             data,
             checkpoint,
+            sources=sources,
             device=device,
             stop_at=args.steps,
             log=log,
@@ -152,6 +177,28 @@ def _train(args: argparse.Namespace) -> Path | None:
     return path
 
 
+def name_sources(settings: Settings, root: Path) -> list[str]:
+    """Say what a run's images are drawn from, one line each, without making any of it.
+
+    Another share, folder, label, setting or world gives another line.
+
+    Raises:
+        LabelError: a folder cannot be used.
+        OSError: a folder cannot be read.
+    """
+    from depth_node.training.folders import packed_folder
+    from depth_node.training.shards import shard_folder
+
+    lines = [
+        f"{f.share:.12g} from {Path(f.path).expanduser()} "
+        f"({packed_folder(f, settings.data.size, root).name})"
+        for f in settings.folders
+    ]
+    if settings.of_world > _NEGLIGIBLE:
+        lines.append(f"{settings.of_world:.12g} from {shard_folder(settings.data, root).name}")
+    return lines
+
+
 def prepare(settings: Settings, root: Path, workers: int | None = None) -> Mixture:
     """Render and pack what is missing, and open the mixture.
 
@@ -163,11 +210,10 @@ def prepare(settings: Settings, root: Path, workers: int | None = None) -> Mixtu
     from depth_node.training.frames import Frames, Mixture
     from depth_node.training.shards import render_shards
 
-    size = (settings.data.width, settings.data.height)
+    size = settings.data.size
     parts = [(Frames(pack_folder(f, size, root)), f.share) for f in settings.folders]
-    rest = 1 - sum(share for _, share in parts)
-    if rest > 1e-6:
-        parts.append((Frames(render_shards(settings.data, root, workers)), rest))
+    if settings.of_world > _NEGLIGIBLE:
+        parts.append((Frames(render_shards(settings.data, root, workers)), settings.of_world))
     return Mixture(parts)
 
 

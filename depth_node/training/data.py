@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from depth_node.training.frames import Floats, Mixture, Sample
+from depth_node.training.frames import Floats, Mixture, Sample, Step
 from depth_node.types import ArrayF32, ImageU8
 
 
@@ -65,20 +65,16 @@ class Batch(NamedTuple):
     plain: ImageU8
 
 
-def make_batch(
-    data: Mixture, config: AugmentConfig, seed: int, step: int, size: tuple[int, int], count: int
-) -> Batch:
+def make_batch(data: Mixture, config: AugmentConfig, seed: int, step: Step) -> Batch:
     """Assemble the batch of one step.
 
     Args:
         data: what to draw from.
         config: how to disturb.
         seed: the run's seed.
-        step: the step's number.
-        size: (width, height) of the images in pixels.
-        count: images in the batch.
+        step: which images, and their size.
     """
-    shape = (count, size[1], size[0])
+    shape = (step.count, step.size[1], step.size[0])
     batch = Batch(
         image=np.empty((*shape, 3), np.uint8),
         disparity=np.full(shape, np.nan, np.float32),
@@ -86,10 +82,10 @@ def make_batch(
         pasted=np.zeros(shape, bool),
         plain=np.empty((*shape, 3), np.uint8),
     )
-    rng = np.random.default_rng([seed, 1, step])
+    rng = np.random.default_rng([seed, 1, step.number])
     mixable = []
-    for i, sample in enumerate(data.draw(seed, step, count)):
-        cut = _cut(sample, rng, config, size)
+    for i, sample in enumerate(data.draw(seed, step)):
+        cut = _cut(sample, rng, config, step.size)
         batch.plain[i] = cut.image
         batch.image[i] = disturb(cut.image, rng, config)
         if cut.disparity is not None:
@@ -133,7 +129,7 @@ def batches(
     data: Mixture,
     config: AugmentConfig,
     seed: int,
-    plan: Iterator[tuple[int, tuple[int, int], int]],
+    plan: Iterator[Step],
     ahead: int = 6,
     workers: int = 1,
 ) -> Iterator[Batch]:
@@ -143,15 +139,15 @@ def batches(
         data: what to draw from.
         config: how to disturb.
         seed: the run's seed.
-        plan: (step, (width, height), images in the batch) of each batch.
+        plan: the steps.
         ahead: batches in preparation at any time.
         workers: threads that prepare them.
     """
     with ThreadPoolExecutor(workers, thread_name_prefix="batches") as pool:
         pending: deque[Future[Batch]] = deque()
         try:
-            for step, size, count in plan:
-                pending.append(pool.submit(make_batch, data, config, seed, step, size, count))
+            for step in plan:
+                pending.append(pool.submit(make_batch, data, config, seed, step))
                 if len(pending) > ahead:
                     yield pending.popleft().result()
             while pending:

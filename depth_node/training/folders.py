@@ -45,6 +45,20 @@ class FolderConfig:
             raise ValueError(f"per_metre is {self.per_metre}; it must be positive")
 
 
+def packed_folder(config: FolderConfig, size: tuple[int, int], root: Path) -> Path:
+    """Name the folder of a labelled folder's shards; another file or setting gives another name.
+
+    Args:
+        config: the folder; its share makes no difference.
+        size: as `pack_folder` takes it.
+        root: likewise.
+
+    Raises:
+        LabelError: the folder has no labelled image, or one lacks its measured depth.
+    """
+    return root / _name(config, size, *_labelled(config))
+
+
 def pack_folder(config: FolderConfig, size: tuple[int, int], root: Path) -> list[Path]:
     """Bring a labelled folder to shards, with a progress bar; what is there is kept.
 
@@ -60,16 +74,12 @@ def pack_folder(config: FolderConfig, size: tuple[int, int], root: Path) -> list
         LabelError: the folder has no labelled image, or a file in it cannot be read.
         OSError: the shards cannot be written.
     """
-    folder = Path(config.path).expanduser()
-    labels = Path(config.labels).expanduser() if config.labels else folder / FOLDER
-    images = [path for path in images_of(folder) if label_path(labels, path).is_file()]
-    if not images:
-        raise LabelError(f"no image in {folder} has a label; run: depth-node label {folder}")
-    target = root / f"folder-{_digest(config, size, images, labels)}"
+    images, labels = _labelled(config)
+    target = root / _name(config, size, images, labels)
     target.mkdir(parents=True, exist_ok=True)
     drop_left_overs(target)
     shards = []
-    with tqdm(total=len(images), unit="image", desc=f"packing {folder.name}") as bar:
+    with tqdm(total=len(images), unit="image", desc=f"packing {images[0].parent.name}") as bar:
         for first in range(0, len(images), _PER_SHARD):
             part = images[first : first + _PER_SHARD]
             shards.append(target / f"{first // _PER_SHARD:05d}")
@@ -79,8 +89,22 @@ def pack_folder(config: FolderConfig, size: tuple[int, int], root: Path) -> list
     return shards
 
 
-def _digest(config: FolderConfig, size: tuple[int, int], images: list[Path], labels: Path) -> str:
-    """Another folder, size, image, label or depth gives another digest; another share does not."""
+def _labelled(config: FolderConfig) -> tuple[list[Path], Path]:
+    """The images that have a label, and the folder of the labels.
+
+    Raises:
+        LabelError: there is none.
+    """
+    folder = Path(config.path).expanduser()
+    labels = Path(config.labels).expanduser() if config.labels else folder / FOLDER
+    images = [path for path in images_of(folder) if label_path(labels, path).is_file()]
+    if not images:
+        raise LabelError(f"no image in {folder} has a label; run: depth-node label {folder}")
+    return images, labels
+
+
+def _name(config: FolderConfig, size: tuple[int, int], images: list[Path], labels: Path) -> str:
+    """Another folder, size, image, label or depth gives another name; another share does not."""
     digest = hashlib.sha256(repr((config.depth, config.per_metre, size)).encode())
     for image in images:
         files = [image, label_path(labels, image)]
@@ -89,7 +113,7 @@ def _digest(config: FolderConfig, size: tuple[int, int], images: list[Path], lab
         for path in files:
             stat = path.stat()
             digest.update(f"{path}|{stat.st_size}|{stat.st_mtime_ns}".encode())
-    return digest.hexdigest()[:12]
+    return f"folder-{digest.hexdigest()[:12]}"
 
 
 def _arrays(

@@ -16,6 +16,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +29,8 @@ from depth_node.types import ImageU8
 Floats = NDArray[np.floating[Any]]
 
 _PARTIAL = ".partial-"
+_SHARE_STEPS = 2**40
+"""Shares are whole multiples of the inverse of this."""
 
 
 class Sample(NamedTuple):
@@ -42,6 +45,23 @@ class Sample(NamedTuple):
     image: ImageU8
     disparity: Floats | None
     teacher: Floats | None
+
+
+@dataclass(frozen=True)
+class Step:
+    """One update's place in a run.
+
+    Attributes:
+        number: updates before it.
+        first: images that the updates before it were shown.
+        count: images in its batch.
+        size: their (width, height), pixels.
+    """
+
+    number: int
+    first: int
+    count: int
+    size: tuple[int, int]
 
 
 def write_shard(target: Path, arrays: dict[str, NDArray[Any]]) -> None:
@@ -118,9 +138,9 @@ def _optional(path: Path) -> Any:
 class Mixture:
     """Sources of frames, each with its share of the run.
 
-    Every source shows each of its frames once in an epoch of its own, in an order of its own; the
-    shares hold exactly over the run and as closely as whole frames allow in each batch. What a step
-    shows follows from the seed and the step alone.
+    Every source shows each of its frames once in an epoch of its own, in an order of its own, and
+    after any number of images it has given its share of them to within two (of up to eleven
+    sources). What a step shows follows from the seed and the step alone.
     """
 
     def __init__(self, parts: Sequence[tuple[Frames, float]]) -> None:
@@ -133,23 +153,37 @@ class Mixture:
         if not parts or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-6:
             raise ValueError(f"the shares of the data must be positive and add up to 1: {shares}")
         self._sources = [source for source, _ in parts]
-        self._bounds = [sum(shares[:i]) for i in range(len(shares))] + [1.0]
+        # Whole numbers: rounding that is not exact could show a frame twice or not at all.
+        self._weights = [max(round(share * _SHARE_STEPS), 1) for share in shares]
+        self._largest_first = sorted(range(len(shares)), key=lambda i: -self._weights[i])
 
-    def draw(self, seed: int, step: int, count: int) -> list[Sample]:
+    def draw(self, seed: int, step: Step) -> list[Sample]:
         """The frames of one step, the sources mixed."""
         drawn = []
+        begun, ended = (self._shown(images) for images in (step.first, step.first + step.count))
         for number, source in enumerate(self._sources):
-            first, end = (self._shown(number, shown * count) for shown in (step, step + 1))
-            for index in range(first, end):
+            for index in range(begun[number], ended[number]):
                 epoch, place = divmod(index, source.count)
                 drawn.append(source[_shuffled(place, source.count, [seed, 2, epoch, number])])
-        order = np.random.default_rng([seed, 3, step]).permutation(len(drawn))
+        order = np.random.default_rng([seed, 3, step.number]).permutation(len(drawn))
         return [drawn[i] for i in order]
 
-    def _shown(self, number: int, frames: int) -> int:
-        """How many of a run's first frames come from a source."""
-        low, high = self._bounds[number], self._bounds[number + 1]
-        return int(frames * high + 1e-6) - int(frames * low + 1e-6)
+    def _shown(self, images: int) -> list[int]:
+        """How many of a run's first images come from each source.
+
+        Each source in turn takes its part of what those before it left, rounded. One image more
+        adds 0 or 1 to what the first one takes, so 1 or 0 to what it leaves, and so on down: the
+        counts never fall and always add up, which those of shares rounded side by side do not.
+        Small shares come last, where the roundings before them are scaled down to nothing.
+        """
+        counts = [0] * len(self._weights)
+        weight = sum(self._weights)
+        for number in self._largest_first:
+            own = self._weights[number]
+            counts[number] = (2 * images * own + weight) // (2 * weight)
+            images -= counts[number]
+            weight -= own
+        return counts
 
 
 def _shuffled(place: int, count: int, seed: list[int]) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +22,7 @@ from depth_node.training.alignment import (
 )
 from depth_node.training.data import AugmentConfig, Batch, batches, make_batch
 from depth_node.training.distillation import batch_loss
-from depth_node.training.frames import Mixture
+from depth_node.training.frames import Mixture, Step
 from depth_node.training.losses import LossConfig
 from depth_node.training.network import NetworkConfig, Student, normalised
 from depth_node.training.optimiser import Optimiser
@@ -114,13 +114,16 @@ class RunConfig:
                 return self.loss if given is None else replace(self.loss, gradient=given)
         return self.loss
 
-    def plan(self, start: int = 0) -> Iterator[tuple[int, tuple[int, int], int]]:
-        """Yield (step, (width, height), images in the batch) from step `start` on."""
-        first = 0
+    def plan(self, start: int = 0) -> Iterator[Step]:
+        """Yield the run's steps from number `start` on."""
+        before, shown = 0, 0  # steps and images of the phases before
         for phase in self.phases:
-            for step in range(max(first, start), first + phase.steps):
-                yield step, (phase.width, phase.height), phase.batch
-            first += phase.steps
+            size = (phase.width, phase.height)
+            for number in range(max(before, start), before + phase.steps):
+                first = shown + (number - before) * phase.batch
+                yield Step(number, first, phase.batch, size)
+            before += phase.steps
+            shown += phase.steps * phase.batch
 
 
 def learning_rate(config: RunConfig, step: int) -> float:
@@ -136,23 +139,57 @@ def learning_rate(config: RunConfig, step: int) -> float:
     return config.learning_rate * max(min(rise, fall, 1.0), 0.005)
 
 
+def check_checkpoint(path: Path, config: RunConfig, sources: Sequence[str] = ()) -> None:
+    """Refuse a checkpoint of another run, without loading its weights.
+
+    Args:
+        path: the checkpoint.
+        config: the run that would continue from it.
+        sources: what that run's images are drawn from, one line each.
+
+    Raises:
+        CheckpointError: it was written by a run with another configuration or from other sources.
+    """
+    state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    _check_state(path, state, config, sources)
+
+
+def _check_state(
+    path: Path, state: dict[str, Any], config: RunConfig, sources: Sequence[str]
+) -> None:
+    if state["config"] != repr(config):
+        raise CheckpointError(
+            f"{path} was written with another configuration; give another output folder or "
+            f"remove it.\n  it has: {state['config']}\n  now:    {config!r}"
+        )
+    before = state.get("sources", list(sources))  # older checkpoints do not say
+    if before != list(sources):
+        raise CheckpointError(
+            f"{path} was written by a run on other images (`data`, `folders`, a file in them or "
+            "the world's code is not what it was); give another output folder or remove it.\n"
+            f"  it has: {'; '.join(before)}\n  now:    {'; '.join(sources)}"
+        )
+
+
 class Trainer:
     """The state of a run.
 
     Attributes:
         config: the run.
+        sources: what its images are drawn from, one line each; kept in the checkpoint.
         step: updates done.
         model: the weights in training.
         averaged: their exponential average, batch statistics included; this is what is shipped.
     """
 
-    def __init__(self, config: RunConfig, device: str = "cpu") -> None:
+    def __init__(self, config: RunConfig, device: str = "cpu", sources: Sequence[str] = ()) -> None:
         """Start a run.
 
         Raises:
             AlignmentError: alignment is asked for and its encoder is not to be had.
         """
         self.config = config
+        self.sources = list(sources)
         self.step = 0
         self.device = torch.device(device)
         # Before the seed: loading it draws random numbers.
@@ -177,8 +214,10 @@ class Trainer:
         """
         if not self.config.start.weights:
             return
-        *_, (step, size, _) = self.config.plan()
-        batch = make_batch(data, self.config.augment, self.config.seed, step, size, _START_IMAGES)
+        *_, last = self.config.plan()
+        # Any images would do, but another choice would end runs with other bits.
+        step = replace(last, first=last.number * _START_IMAGES, count=_START_IMAGES)
+        batch = make_batch(data, self.config.augment, self.config.seed, step)
         load_start(
             self.config.start,
             self.model,
@@ -246,6 +285,7 @@ class Trainer:
         """Write a checkpoint; it replaces the old one only when it is complete."""
         state = {
             "config": repr(self.config),
+            "sources": self.sources,
             "step": self.step,
             "model": self._trained.state_dict(),
             "averaged": self.averaged.state_dict(),
@@ -260,14 +300,10 @@ class Trainer:
         """Continue from a checkpoint.
 
         Raises:
-            CheckpointError: it was written by a run with another configuration.
+            CheckpointError: see check_checkpoint.
         """
         state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
-        if state["config"] != repr(self.config):
-            raise CheckpointError(
-                f"{path} was written with another configuration; give another output folder or "
-                f"remove it.\n  it has: {state['config']}\n  now:    {self.config!r}"
-            )
+        _check_state(path, state, self.config, self.sources)
         self._trained.load_state_dict(state["model"])
         self.averaged.load_state_dict(state["averaged"])
         self._replicas.share_statistics()
@@ -280,6 +316,7 @@ def train(
     data: Mixture,
     checkpoint: Path,
     *,
+    sources: Sequence[str] = (),
     device: str = "cpu",
     stop_at: int | None = None,
     log: Log | None = None,
@@ -290,6 +327,7 @@ def train(
         config: the run.
         data: what to train on.
         checkpoint: file to continue from where it exists, and to write regularly.
+        sources: what `data` is drawn from, one line each; a checkpoint on others is refused.
         device: `cpu` or `cuda`.
         stop_at: end after this many steps of the whole run, as an interruption would.
         log: called with (step, mean losses since the last call) every 50 steps.
@@ -300,7 +338,7 @@ def train(
         FloatingPointError: the loss is no longer finite.
         StartError: see Trainer.begin.
     """
-    trainer = Trainer(config, device)
+    trainer = Trainer(config, device, sources)
     if checkpoint.exists():
         trainer.restore(checkpoint)
     else:
@@ -308,7 +346,7 @@ def train(
     end = config.steps if stop_at is None else min(stop_at, config.steps)
     recent: dict[str, float] = {}
     since, began = 0, time.monotonic()
-    plan = (item for item in config.plan(trainer.step) if item[0] < end)
+    plan = (step for step in config.plan(trainer.step) if step.number < end)
     with tqdm(total=config.steps, initial=trainer.step, unit="step", desc="training") as bar:
         for batch in batches(data, config.augment, config.seed, plan):
             for name, loss in trainer.update(batch).items():

@@ -183,8 +183,3 @@ def normalised(image: Tensor) -> Tensor:
     deviation = torch.tensor(STD, device=image.device)
     # The permutation of an interleaved image is what PyTorch calls channels-last: no copy.
     return ((image.float() / 255 - mean) / deviation).permute(0, 3, 1, 2)
-
-
-def parameter_count(module: nn.Module) -> int:
-    """Count the trainable numbers of a module."""
-    return sum(p.numel() for p in module.parameters() if p.requires_grad)

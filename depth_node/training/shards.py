@@ -50,6 +50,11 @@ class ShardConfig:
     shares: Shares = field(default_factory=Shares)
     per_shard: int = 200
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Stored (width, height), pixels."""
+        return self.width, self.height
+
     def __post_init__(self) -> None:
         for name in ("frames", "width", "height", "views", "per_shard"):
             if getattr(self, name) < 1:
@@ -67,7 +72,7 @@ def render_scene(config: ShardConfig, seed: int) -> Iterator[tuple[ImageU8, Arra
     rng = np.random.default_rng([seed, 0x5AD])
     aspect = config.aspects[int(rng.integers(len(config.aspects)))]
     width = round((config.width * config.height * aspect) ** 0.5)
-    size = (config.width, config.height)
+    size = config.size
     views = lessons(seed, config.views, width, round(width / aspect), shares=config.shares)
     for view, metres in views:
         image = cv2.resize(view, size, interpolation=cv2.INTER_LINEAR)

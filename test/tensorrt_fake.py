@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 import json
+import sys
 import types
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime
+import pytest
 from cuda_fake import CudaRuntime, need
 
 
@@ -303,6 +305,20 @@ def fake_tensorrt(api: dict[str, dict[str, str]], version: str, cuda: CudaRuntim
         setattr(trt, cls.__name__, cls)
     trt.builds = []
     return trt
+
+
+def install(
+    api: dict[str, dict[str, str]], version: str, cuda: CudaRuntime, patch: pytest.MonkeyPatch
+) -> Any:
+    """Put the fakes in place of the libraries that the engine imports; returns `tensorrt`."""
+    module = fake_tensorrt(api, version, cuda)
+    bindings = types.ModuleType("cuda.bindings")
+    bindings.runtime = cuda
+    patch.setitem(sys.modules, "tensorrt", module)
+    patch.setitem(sys.modules, "cuda", types.ModuleType("cuda"))
+    patch.setitem(sys.modules, "cuda.bindings", bindings)
+    patch.setitem(sys.modules, "cuda.bindings.runtime", cuda)
+    return module
 
 
 def load_api(path: Path) -> dict[str, dict[str, str]]:

@@ -41,6 +41,7 @@ class Provider:
         broken: engines in the folder cannot be read.
         loads: whether TensorRT's libraries can be loaded.
         wrong: shape that is compiled to something that computes twice the disparity.
+        refused: shape that is not compiled, and how often that was asked for.
     """
 
     def __init__(self) -> None:
@@ -48,6 +49,7 @@ class Provider:
         self.broken = False
         self.loads = True
         self.wrong: tuple[int, ...] = ()
+        self.refused: tuple[tuple[int, ...], int] = ((), 0)
 
     def open_session(self, ort, proto, settings, providers, graph):
         (name, options), *fallbacks = providers
@@ -70,6 +72,9 @@ class Provider:
         if engine.is_file() and self.broken:
             self.broken = False
             raise EngineError("could not deserialize engine from cache")
+        if shape == self.refused[0]:
+            self.refused = (shape, self.refused[1] + 1)
+            raise EngineError("no implementation for a node")
         if not engine.is_file():
             self.compiled.append(shape)
             engine.write_bytes(b"engine of " + str(shape).encode())
@@ -136,6 +141,25 @@ def test_a_size_that_is_compiled_wrongly_is_refused_frame_by_frame(path, lines, 
         (wanted,) = whole.run(None, {"image": picture(480, 640)})
         np.testing.assert_allclose(engine.infer(picture(480, 640)).values, wanted, rtol=1e-5)
     assert provider.compiled == [(480, 640, 3), (240, 320, 3)]
+
+
+def test_a_size_that_cannot_be_compiled_is_not_compiled_for_every_frame(path, lines, provider):
+    engine = opened(path, lines)
+    provider.refused = ((240, 320, 3), 0)
+    for _ in range(3):
+        with pytest.raises(EngineError, match="no implementation for a node"):
+            engine.infer(picture(240, 320))
+    assert provider.refused[1] == 1
+    assert engine.infer(picture(480, 640)).values.shape == (240, 320)
+
+
+def test_nothing_is_compiled_for_an_image_that_the_network_would_be_too_large_for(
+    path, lines, provider
+):
+    engine = opened(path, lines)
+    with pytest.raises(EngineError, match=r"resized to 32000x5.*set model.size to a fixed"):
+        engine.infer(picture(10, 64000))
+    assert provider.compiled == [(480, 640, 3)]
 
 
 def test_int8_with_zero_points_is_refused_before_it_is_compiled(tmp_path, lines, provider):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import types
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from depth_node.cli import main
-from depth_node.engines import openvino
+from depth_node.engines import by_shape, openvino
 from depth_node.engines.base import EngineError
 from depth_node.engines.by_shape import ByShape
 from depth_node.engines.cache import EngineCache
@@ -25,19 +26,34 @@ LARGE_BYTES = 1 << 30
 
 
 class Shapes:
-    """An engine's shapes, and what was done for them."""
+    """An engine's shapes, and what was done for them.
+
+    Attributes:
+        failures: raised instead of opening, by shape.
+        stuck: raised when these are given back.
+        now_s: the clock; opening takes `taking_s` of it.
+    """
 
     def __init__(self, graph_bytes: int = LARGE_BYTES) -> None:
         self.opened: list[int] = []
         self.freed: list[str] = []
         self.tested: list[int] = []
-        self.kept: ByShape[int, str] = ByShape(
-            "the engine", graph_bytes, self.open, self.freed.append
-        )
+        self.failures: dict[int, Exception] = {}
+        self.stuck: dict[str, Exception] = {}
+        self.now_s, self.taking_s = 1000.0, 0.0
+        self.kept: ByShape[int, str] = ByShape("the engine", graph_bytes, self.open, self.free)
 
     def open(self, shape: int) -> str:
         self.opened.append(shape)
+        self.now_s += self.taking_s
+        if shape in self.failures:
+            raise self.failures[shape]
         return f"for {shape}"
+
+    def free(self, session: str) -> None:
+        self.freed.append(session)
+        if session in self.stuck:
+            raise self.stuck[session]
 
     def get(self, shape: int, refusal: Exception | None = None) -> str:
         def test() -> None:
@@ -104,6 +120,93 @@ def test_a_shape_that_is_refused_stays_refused_without_a_further_try():
             shapes.get(1, EngineError("wrong"))
     assert shapes.opened == shapes.tested == [1]
     assert shapes.freed == ["for 1"]
+
+
+@pytest.fixture
+def clocked(monkeypatch: pytest.MonkeyPatch) -> Shapes:
+    """Shapes whose clock the test holds."""
+    shapes = Shapes()
+    clock = types.SimpleNamespace(monotonic=lambda: shapes.now_s)
+    monkeypatch.setattr(by_shape, "time", clock)
+    return shapes
+
+
+@pytest.mark.parametrize(("taking_s", "rest_s"), [(300.0, 3000.0), (0.01, 10.0)])
+def test_a_shape_that_cannot_be_compiled_is_not_compiled_for_every_frame(clocked, taking_s, rest_s):
+    clocked.taking_s = taking_s
+    clocked.failures[1] = EngineError("no memory")
+    for _ in range(3):
+        with pytest.raises(EngineError, match=r"^no memory$"):
+            clocked.get(1)
+    assert clocked.opened == [1]
+    assert clocked.get(2) == "for 2"  # the others are not held up
+    clocked.now_s += rest_s - taking_s - 0.001
+    with pytest.raises(EngineError, match="no memory"):
+        clocked.get(1)
+    assert clocked.opened == [1, 2]
+    clocked.now_s += 0.002
+    clocked.failures.clear()
+    assert [clocked.get(1) for _ in range(2)] == ["for 1"] * 2
+    assert clocked.opened == [1, 2, 1]
+
+
+def test_a_runtime_that_fails_in_its_own_way_is_not_asked_for_every_frame_either(clocked):
+    clocked.failures[1] = TypeError("not a plan")
+    with pytest.raises(TypeError):
+        clocked.get(1)
+    with pytest.raises(EngineError, match="TypeError: not a plan"):
+        clocked.get(1)
+    assert clocked.opened == [1]
+
+
+def test_a_shape_whose_test_failed_is_not_tried_again_later(clocked):
+    with pytest.raises(EngineError, match="wrong"):
+        clocked.get(1, EngineError("wrong"))
+    clocked.now_s += 1e6
+    with pytest.raises(EngineError, match="wrong"):
+        clocked.get(1)
+    assert clocked.opened == [1]
+
+
+def test_the_refusals_that_are_remembered_are_bounded(clocked):
+    for shape in range(10 * by_shape._MOST_REFUSED):
+        clocked.failures[shape] = EngineError("no memory")
+        with pytest.raises(EngineError):
+            clocked.get(shape)
+    assert len(clocked.kept._refused) == by_shape._MOST_REFUSED
+    with pytest.raises(EngineError):
+        clocked.get(shape)
+    assert clocked.opened[-2:] == [shape - 1, shape]
+
+
+def test_what_cannot_be_given_back_keeps_nothing_else_from_it():
+    shapes = Shapes()
+    shapes.get(1)
+    shapes.get(2)
+    shapes.stuck = {"for 1": EngineError("stuck"), "for 2": EngineError("also stuck")}
+    with pytest.raises(EngineError, match=r"^stuck$"):
+        shapes.kept.clear()
+    assert shapes.freed == ["for 1", "for 2"]
+    shapes.kept.clear()
+    assert len(shapes.freed) == 2  # nothing is given back twice
+
+
+def test_a_shape_is_not_refused_for_what_could_not_be_given_back_for_it():
+    shapes = Shapes()
+    for shape in (1, 2):
+        shapes.get(shape)
+    shapes.stuck = {"for 1": EngineError("stuck")}
+    with pytest.raises(EngineError, match="stuck"):
+        shapes.get(3)
+    assert shapes.get(3) == "for 3"
+
+
+def test_nothing_is_said_of_shapes_that_come_back_where_they_share_a_session(caplog):
+    shapes = Shapes(0)
+    for shape in [*range(by_shape._MOST + 1)] * 2:
+        shapes.get(shape)
+    assert shapes.opened == [*range(by_shape._MOST + 1)] * 2
+    assert not caplog.records
 
 
 def test_a_test_that_could_not_be_run_is_run_again():

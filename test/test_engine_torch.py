@@ -87,3 +87,19 @@ def test_frames_in_a_batch_come_out_as_they_do_alone(tmp_path):
     for result, image in zip(engine.infer_batch(images), images, strict=True):
         alone = engine.infer(image).values
         assert np.linalg.norm(result.values - alone) <= 1e-5 * np.linalg.norm(alone)
+
+
+def test_an_image_that_the_network_would_be_too_large_for_costs_itself_alone(tmp_path, monkeypatch):
+    path = tmp_path / "tiny.pth"
+    torch.save(random_network(TINY).state_dict(), path)
+    own = add_checkpoint(TINY, path)
+    export_graphs(own, path, Size(short=112), [], [], lambda _: None)
+    settings = ModelSettings(name="tiny", engine="torch", precision="fp32", threads=1)
+    engine = load_engine(settings, lambda _: None)
+    narrow = np.zeros((10, 64000, 3), np.uint8)
+    reason = r"^an image of 64000x10 would be resized to 716800x112.*set model.size to a fixed"
+    with monkeypatch.context() as patch:
+        patch.setattr(type(engine), "forward", None)  # nothing is begun for it
+        with pytest.raises(EngineError, match=reason):
+            engine.infer(narrow)
+    assert engine.infer(photograph()).values.shape[0] == 112

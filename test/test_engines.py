@@ -14,7 +14,6 @@ from depth_node.engines.base import EngineError
 from depth_node.engines.cache import EngineCache
 from depth_node.engines.openvino import OpenVino
 from depth_node.engines.ort import OnnxRuntimeCpu
-from depth_node.engines.ort_cuda import OnnxRuntimeCuda
 from depth_node.engines.result import as_disparity
 from depth_node.engines.select import Candidate, Loader, candidates, load_engine
 from depth_node.network.graph import read_graph
@@ -295,25 +294,6 @@ def test_a_small_network_leaves_a_core_to_the_node(tmp_path, monkeypatch):
     for cores, threads in ((1, 1), (2, 1), (4, 3)):
         monkeypatch.setattr(cpu.os, "sched_getaffinity", lambda _, n=cores: set(range(n)))
         assert cpu.thread_count(0, 4 << 20) == threads
-
-
-def test_bound_buffers_are_used_again_and_follow_the_images_size(tmp_path, image, monkeypatch):
-    """The CUDA provider's way with memory, on the CPU provider."""
-    monkeypatch.setattr(OnnxRuntimeCuda, "_provider", "CPUExecutionProvider")
-    monkeypatch.setattr(OnnxRuntimeCuda, "_fallbacks", ())
-    monkeypatch.setattr(OnnxRuntimeCuda, "_memory", "cpu")
-    loaded = OnnxRuntimeCuda(read_graph(save_stub(tmp_path / "net.onnx")))
-    bound = None
-    for view in (image, 255 - image, image[:, ::-1]):
-        values = loaded.infer(view).values
-        np.testing.assert_array_equal(values, whole_graph(np.ascontiguousarray(view)))
-        assert bound is None or loaded._bound is bound
-        bound = loaded._bound
-    values = loaded.infer(image[::2]).values
-    np.testing.assert_array_equal(values, whole_graph(np.ascontiguousarray(image[::2])))
-    loaded.close()
-    with pytest.raises(EngineError, match="closed"):
-        loaded.infer(image)
 
 
 class Driver:

@@ -8,8 +8,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from depth_node.network.adopt import add_graph
 from depth_node.network.build import normalised
@@ -42,42 +40,6 @@ def core(body: str = "raw = ReduceMean <axes = [1], keepdims = 0> (pixels)", ops
     return parser.parse_model(f"""
         <ir_version: 9, opset_import: ["" : {opset}]>
         core (float[1, 3, h, w] pixels) => (float[1, h, w] raw) {{ {body} }}""")
-
-
-def reference_size(short: int, height: int, width: int, multiple: int = 14) -> tuple[int, int]:
-    """The official preprocessing's size (`Resize` with `lower_bound`), in float64 as there."""
-    scale = max(short / height, short / width)
-
-    def constrain(side: float) -> int:
-        near = int(np.round(side / multiple) * multiple)
-        return near if near >= short else int(np.ceil(side / multiple) * multiple)
-
-    return constrain(scale * height), constrain(scale * width)
-
-
-@settings(max_examples=200, deadline=None)
-@given(
-    short=st.sampled_from([126, 252, 392, 518]),
-    height=st.integers(16, 4000),
-    width=st.integers(16, 4000),
-)
-def test_the_size_is_that_of_the_official_preprocessing(short, height, width):
-    if max(height, width) > 20 * min(height, width):
-        return
-    exact = short * max(height, width) / (14 * min(height, width))
-    if abs(exact % 1 - 0.5) < 1e-6:
-        return  # a tie: float64 rounds it either way in the original
-    assert Size(short=short).of(height, width, 14) == reference_size(short, height, width)
-
-
-@settings(max_examples=60, deadline=None)
-@given(height=st.integers(16, 2200), width=st.integers(16, 2200))
-def test_the_graph_computes_the_same_size_as_the_code(height, width):
-    size_of = _SPLIT.size_of
-    assert size_of(height, width) == Size(short=252).of(height, width, 14)
-
-
-_SPLIT = split_front(compose(core(), RELATIVE, Size(short=252), "fp32"))
 
 
 @pytest.mark.parametrize("text", ["252", "252x336"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import sys
-import types
 from pathlib import Path
 
 import numpy as np
@@ -124,15 +123,8 @@ def cuda() -> CudaRuntime:
 @pytest.fixture
 def trt(api, version, cuda, monkeypatch, tmp_path):
     """The fake libraries in place of the real ones, and a cache of the test's own."""
-    module = fake.fake_tensorrt(api, version, cuda)
-    bindings = types.ModuleType("cuda.bindings")
-    bindings.runtime = cuda
-    monkeypatch.setitem(sys.modules, "tensorrt", module)
-    monkeypatch.setitem(sys.modules, "cuda", types.ModuleType("cuda"))
-    monkeypatch.setitem(sys.modules, "cuda.bindings", bindings)
-    monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", cuda)
     monkeypatch.setenv("DEPTH_NODE_CACHE", str(tmp_path / "cache"))
-    return module
+    return fake.install(api, version, cuda, monkeypatch)
 
 
 def open_engine(path: Path, lines: list[str] | None = None, progress=lambda *_: None):

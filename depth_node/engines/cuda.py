@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from depth_node.engines.base import EngineError, EngineUnavailable
+from depth_node.release import run_all
 
 
 class Cuda:
@@ -116,15 +117,22 @@ class Buffer:
         try:
             self.device = int(cuda.call("cudaMalloc", size))
         except EngineError:
-            cuda.call("cudaFreeHost", self._host_address)
+            with contextlib.suppress(EngineError):  # the first failure is the one to tell of
+                cuda.call("cudaFreeHost", self._host_address)
             raise
         memory = (ctypes.c_uint8 * size).from_address(self._host_address)
         self.host: NDArray[np.uint8] = np.ctypeslib.as_array(memory)
 
     def free(self) -> None:
-        """Give both memories back."""
-        self._cuda.call("cudaFree", self.device)
-        self._cuda.call("cudaFreeHost", self._host_address)
+        """Give both memories back.
+
+        Raises:
+            EngineError: CUDA refuses one of them; the other is given back.
+        """
+        run_all(
+            lambda: self._cuda.call("cudaFree", self.device),
+            lambda: self._cuda.call("cudaFreeHost", self._host_address),
+        )
 
     @property
     def host_address(self) -> int:

@@ -13,7 +13,8 @@ from depth_node.engines.cpu import cpu_name, device_name, thread_count
 from depth_node.engines.guard import Guard
 from depth_node.engines.result import as_disparity
 from depth_node.engines.selftest import GOLDEN_SIZE, SelfTest
-from depth_node.network.front import split_front
+from depth_node.engines.size import require_size, shape_name
+from depth_node.network.front import size_policy, split_front
 from depth_node.network.graph import INPUT, Graph
 from depth_node.types import ArrayF32, Disparity, ImageU8
 
@@ -48,17 +49,10 @@ class OpenVino:
         Raises:
             EngineError: OpenVINO is not installed, refuses the graph or lacks the precision.
         """
-        # Its converter would write an identifier into the user's home and report to its maker; it
-        # does neither where this package is missing.
-        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-        try:
-            import openvino
-        except ImportError as error:
-            raise EngineUnavailable(f"openvino is not installed ({error})") from error
+        openvino = _import_openvino()
         self._core = openvino.Core()
         self._tensor = openvino.Tensor
         capabilities = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        has_bf16 = "BF16" in capabilities
         if precision in ("bf16", "fp16") and precision.upper() not in capabilities:
             raise EngineError(f"this CPU has no {precision} instructions")
         threads = thread_count(threads, graph.size_bytes)
@@ -77,19 +71,8 @@ class OpenVino:
         self._cache = cache
         self._kind = graph.kind
         self._path = graph.path
-        self._config = {
-            "PERFORMANCE_HINT": "LATENCY",
-            "NUM_STREAMS": "1",
-            "INFERENCE_NUM_THREADS": str(threads),
-            # A pinned thread waits for its core while others are free: on a busy robot that
-            # costs more than caches gain (docs/engines.md).
-            "ENABLE_CPU_PINNING": "NO",
-            "INFERENCE_PRECISION_HINT": {
-                "bf16": "bf16",
-                "fp16": "f16",
-                "int8": "bf16" if has_bf16 else "f32",
-            }.get(precision, "f32"),
-        }
+        self._config = _configuration(precision, threads, has_bf16="BF16" in capabilities)
+        self._policy = size_policy(graph.proto)
         self._split = split_front(graph.proto)
         self._proto = self._split.proto if self._split else graph.proto
         self._requests: ByShape[tuple[int, ...], Any] = ByShape(
@@ -98,7 +81,7 @@ class OpenVino:
         self._self_test = self_test
         self._guard = Guard(self.name)
         size = self._split.size_of(*GOLDEN_SIZE) if self._split else GOLDEN_SIZE
-        self.signature["shape"] = _shape_name((*size, 3))
+        self.signature["shape"] = shape_name((*size, 3))
         if self._split and self._split.fixed_size:
             self._requests.load((*size, 3))
 
@@ -113,6 +96,7 @@ class OpenVino:
         self._requests.clear()
 
     def _infer(self, image: ImageU8) -> Disparity:
+        require_size(self._policy, image)
         pixels: ArrayF32 | ImageU8 = self._split.resize(image) if self._split else image
         if not pixels.flags.c_contiguous:
             pixels = pixels.copy()
@@ -133,15 +117,28 @@ class OpenVino:
             self._self_test.require(self, self._signature(shape), size, self._infer)
 
     def _signature(self, shape: tuple[int, ...]) -> dict[str, str]:
-        return {**self.signature, "shape": _shape_name(shape)}
+        return {**self.signature, "shape": shape_name(shape)}
 
     def _open(self, shape: tuple[int, ...]) -> Any:
-        payload = self._cache.get_or_build(self._signature(shape), lambda: self._compile(shape))
-        try:
-            compiled = self._core.import_model(io.BytesIO(payload), "CPU", self._config)
-        except RuntimeError as error:
-            raise EngineError(f"openvino refuses its own compiled network: {error}") from error
-        return compiled.create_infer_request()
+        """A request of the network compiled for one shape of input.
+
+        Raises:
+            EngineError: OpenVINO refuses the graph, or also what it has compiled a second time.
+        """
+        signature = self._signature(shape)
+        for attempt in range(2):
+            payload = self._cache.get_or_build(signature, lambda: self._compile(shape))
+            try:
+                compiled = self._core.import_model(io.BytesIO(payload), "CPU", self._config)
+                return compiled.create_infer_request()
+            except RuntimeError as error:
+                reason = str(error)
+            self._cache.forget(signature)
+            if attempt == 0:
+                self._cache.log(
+                    f"openvino refuses the cached network, which is compiled again: {reason}"
+                )
+        raise EngineError(f"openvino refuses the network that it has just compiled: {reason}")
 
     def _compile(self, shape: tuple[int, ...]) -> bytes:
         try:
@@ -153,5 +150,31 @@ class OpenVino:
         return bytes(compiled.export_model().getvalue())
 
 
-def _shape_name(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape))
+def _import_openvino() -> Any:
+    """The openvino module.
+
+    Raises:
+        EngineUnavailable: it is not installed.
+    """
+    # Its converter would write an identifier into the user's home and report to its maker; it does
+    # neither where this package is missing.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    try:
+        import openvino
+    except ImportError as error:
+        raise EngineUnavailable(f"openvino is not installed ({error})") from error
+    return openvino
+
+
+def _configuration(precision: str, threads: int, *, has_bf16: bool) -> dict[str, str]:
+    """OpenVINO's properties for a network in a precision on so many threads."""
+    hints = {"bf16": "bf16", "fp16": "f16", "int8": "bf16" if has_bf16 else "f32"}
+    return {
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": "1",
+        "INFERENCE_NUM_THREADS": str(threads),
+        # A pinned thread waits for its core while others are free: on a busy robot that costs more
+        # than caches gain (docs/engines.md).
+        "ENABLE_CPU_PINNING": "NO",
+        "INFERENCE_PRECISION_HINT": hints.get(precision, "f32"),
+    }

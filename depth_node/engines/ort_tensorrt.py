@@ -12,12 +12,11 @@ from typing import Any
 from depth_node.engines.base import EngineError, EngineUnavailable
 from depth_node.engines.by_shape import ByShape
 from depth_node.engines.cache import EngineCache
-from depth_node.engines.ort_cuda import OnnxRuntimeCuda
+from depth_node.engines.ort_cuda import Bound, OnnxRuntimeCuda
 from depth_node.engines.selftest import GOLDEN_SIZE, SelfTest
 from depth_node.engines.tensorrt_build import WORKSPACE_BYTES
 from depth_node.network.graph import INPUT, Graph
 from depth_node.network.precision import require_symmetric
-from depth_node.types import ImageU8
 
 
 class OnnxRuntimeTensorRt(OnnxRuntimeCuda):
@@ -47,41 +46,23 @@ class OnnxRuntimeTensorRt(OnnxRuntimeCuda):
         """
         require_symmetric(graph)
         self._cache = cache
-        self._self_test = self_test
-        self._sessions: ByShape[tuple[int, ...], Any] = ByShape(
-            self.name, graph.size_bytes, self._open_at
+        super().__init__(graph, self_test)
+
+    def _load(self) -> ByShape[tuple[int, ...], Bound]:
+        shapes: ByShape[tuple[int, ...], Bound] = ByShape(
+            self.name, self._graph.size_bytes, self._open_at
         )
-        super().__init__(graph)
+        shapes.load((*GOLDEN_SIZE, 3))
+        return shapes
 
-    def close(self) -> None:
-        """Free the sessions and their memory."""
-        super().close()
-        self._sessions.clear()
+    def _test(self, shape: tuple[int, ...]) -> None:
+        self._require(shape)  # whatever the network: each shape is compiled by itself
 
-    def _load(self) -> None:
-        self.signature["shape"] = _shape_name((*GOLDEN_SIZE, 3))
-        self._session = self._sessions.load((*GOLDEN_SIZE, 3))
-
-    def _bind(self, pixels: ImageU8) -> None:
-        shape = pixels.shape
-        try:
-            self._session = self._sessions.get(
-                shape,
-                lambda: self._self_test.require(
-                    self, self._signature(shape), (shape[0], shape[1]), self._infer
-                ),
-            )
-        finally:
-            self._shape = ()  # frames of the test may have bound what is refused
-        super()._bind(pixels)
-
-    def _signature(self, shape: tuple[int, ...]) -> dict[str, str]:
-        return {**self.signature, "shape": _shape_name(shape)}
-
-    def _open_at(self, shape: tuple[int, ...]) -> Any:
+    def _open_at(self, shape: tuple[int, ...]) -> Bound:
         signature = self._signature(shape)
         with self._cache.building(signature):
-            return self._compiled(shape, signature)
+            session = self._compiled(shape, signature)
+        return self._bind(session, shape)
 
     def _compiled(self, shape: tuple[int, ...], signature: dict[str, str]) -> Any:
         proto = _at_shape(self._graph.proto, shape)
@@ -118,7 +99,3 @@ def _at_shape(proto: Any, shape: tuple[int, ...]) -> Any:
     for dimension, side in zip(image.type.tensor_type.shape.dim, shape, strict=True):
         dimension.dim_value = side
     return fixed
-
-
-def _shape_name(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape))

@@ -18,10 +18,12 @@ from depth_node.engines.cuda import Buffer, Cuda
 from depth_node.engines.guard import Guard
 from depth_node.engines.result import as_disparity
 from depth_node.engines.selftest import GOLDEN_SIZE, SelfTest
+from depth_node.engines.size import require_size
 from depth_node.engines.tensorrt_build import Profile, Progress, build_plan, make_logger
-from depth_node.network.front import split_front
+from depth_node.network.front import size_policy, split_front
 from depth_node.network.graph import INPUT, OUTPUT, Graph
 from depth_node.network.precision import require_symmetric
+from depth_node.release import run_all
 from depth_node.types import Disparity, ImageU8
 
 _ANY_SIZE = Profile((64, 64), GOLDEN_SIZE, (2160, 3840))
@@ -69,6 +71,7 @@ class TensorRt:
         self.model = graph.name
         self.device = self._cuda.device
         self.precision = graph.precision
+        self._policy = size_policy(graph.proto)
         split = split_front(graph.proto)
         self._any_size = split is not None and split.fixed_size is not None
         first = self._profile(GOLDEN_SIZE)
@@ -96,12 +99,19 @@ class TensorRt:
             return self._infer(image)
 
     def close(self) -> None:
-        """Free contexts, engines and memory."""
+        """Free contexts, engines and memory.
+
+        Raises:
+            EngineError: CUDA refuses to take something back; everything else is freed.
+        """
         self._guard.close()
-        self._sessions.clear()
-        self._runtime = None
+        try:
+            self._sessions.clear()
+        finally:
+            self._runtime = None
 
     def _infer(self, image: ImageU8) -> Disparity:
+        require_size(self._policy, image)
         size = (image.shape[0], image.shape[1])
         profile = self._profile(size)
         session = self._sessions.get(
@@ -176,17 +186,14 @@ class _Session:
         self._stream = cuda.stream()
         self._shape: tuple[int, ...] = ()
         self._result: tuple[int, int] = (0, 0)
-        self._input: Buffer | None = None
-        self._output: Buffer | None = None
+        self._buffers: dict[str, Buffer] = {}
         self._recorded: Any = None
 
     def run(self, image: ImageU8) -> np.ndarray[Any, np.dtype[np.float32]]:
         """Run the network; the result is this session's pinned memory."""
         if image.shape != self._shape:
             self._prepare(image.shape)
-        assert self._input is not None
-        assert self._output is not None
-        np.copyto(self._input.host[: image.size].reshape(image.shape), image)
+        np.copyto(self._buffers[INPUT].host[: image.size].reshape(image.shape), image)
         if self._recorded is None:
             self._enqueue()  # the first run allocates, and may not be recorded
             self._stream.wait()
@@ -200,16 +207,20 @@ class _Session:
         self._stream.launch(self._recorded)
         self._stream.wait()
         h, w = self._result
-        return self._output.host[: 4 * h * w].view(np.float32).reshape(h, w)
+        return self._buffers[OUTPUT].host[: 4 * h * w].view(np.float32).reshape(h, w)
 
     def free(self) -> None:
-        """Give everything back."""
-        self._forget_recording()
-        for buffer in (self._input, self._output):
-            if buffer is not None:
-                buffer.free()
-        self._stream.free()
-        self._context = self._engine = None
+        """Give everything back.
+
+        Raises:
+            EngineError: CUDA refuses something; everything else is given back.
+        """
+        buffers, self._buffers = self._buffers, {}
+        frees = [buffer.free for buffer in buffers.values()]
+        try:
+            run_all(self._forget_recording, *frees, self._stream.free)
+        finally:
+            self._context = self._engine = None
 
     def _prepare(self, shape: tuple[int, ...]) -> None:
         """Set shapes and addresses for an image size, with memory that is kept for the next."""
@@ -221,29 +232,29 @@ class _Session:
         result = tuple(context.get_tensor_shape(OUTPUT))
         if len(result) != 2 or min(result) < 1:
             raise EngineError(f"the engine's output has shape {result} for an image of {shape}")
-        self._input = self._sized(self._input, int(np.prod(shape)))
-        self._output = self._sized(self._output, 4 * result[0] * result[1])
-        for name, buffer in ((INPUT, self._input), (OUTPUT, self._output)):
-            if not context.set_tensor_address(name, buffer.device):
+        for name, size in ((INPUT, int(np.prod(shape))), (OUTPUT, 4 * result[0] * result[1])):
+            if not context.set_tensor_address(name, self._reserve(name, size)):
                 raise EngineError(self._why(f"tensorrt refuses the memory of {name}"))
         self._shape, self._result = shape, (result[0], result[1])
 
-    def _sized(self, buffer: Buffer | None, size: int) -> Buffer:
-        if buffer is not None and buffer.size >= size:
-            return buffer
-        if buffer is not None:
-            buffer.free()
-        return self._cuda.buffer(size)
+    def _reserve(self, name: str, size: int) -> int:
+        """Address of at least `size` bytes of device memory for a tensor."""
+        buffer = self._buffers.get(name)
+        if buffer is None or buffer.size < size:
+            if buffer is not None:
+                # Forgotten first: if CUDA fails in what follows, it may not be used or freed again.
+                del self._buffers[name]
+                buffer.free()
+            self._buffers[name] = self._cuda.buffer(size)
+        return self._buffers[name].device
 
     def _enqueue(self) -> None:
-        assert self._input is not None
-        assert self._output is not None
-        self._stream.upload(self._input, int(np.prod(self._shape)))
+        self._stream.upload(self._buffers[INPUT], int(np.prod(self._shape)))
         if not self._context.execute_async_v3(self._stream.handle):
             raise EngineError(self._why("tensorrt failed on a frame"))
-        self._stream.download(self._output, 4 * self._result[0] * self._result[1])
+        self._stream.download(self._buffers[OUTPUT], 4 * self._result[0] * self._result[1])
 
     def _forget_recording(self) -> None:
-        if self._recorded is not None:
-            self._stream.free_graph(self._recorded)
-            self._recorded = None
+        recorded, self._recorded = self._recorded, None
+        if recorded is not None:
+            self._stream.free_graph(recorded)

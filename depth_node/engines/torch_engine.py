@@ -13,6 +13,7 @@ from depth_node.engines.cpu import device_name, thread_count
 from depth_node.engines.guard import Guard
 from depth_node.engines.result import as_disparity
 from depth_node.network.compose import Size
+from depth_node.network.errors import ModelError
 from depth_node.network.graph import Graph
 from depth_node.network.registry import Entry
 from depth_node.types import Disparity, ImageU8
@@ -29,6 +30,9 @@ class Torch:
 
     On a GPU: half precision, channels last, fused attention (`scaled_dot_product_attention`), one
     CUDA graph for each size of image and length of batch, pinned host memory.
+
+    Its self-test is that of the golden frames' size alone: what PyTorch runs at other sizes of
+    image is not held to the fp32 network.
 
     Attributes:
         batch_limit: 4 on a GPU; a CPU gains nothing from batches.
@@ -112,12 +116,16 @@ class Torch:
 
     def infer_batch(self, images: Sequence[ImageU8]) -> list[Disparity]:
         """Run the network on images of one size together; see `BatchEngine.infer_batch`."""
+        height, width = images[0].shape[:2]
         try:
+            self._size.of(height, width, self._entry.multiple)  # before anything is recorded for it
             with self._guard, self._torch.inference_mode():
                 raw = self._run_on_gpu(images) if self._gpu else self._run_on_cpu(images)
                 return [as_disparity(values, self.name, self._kind) for values in raw]
         except EngineError:
             raise
+        except ModelError as error:
+            raise EngineError(str(error)) from error
         except RuntimeError as error:
             raise EngineError(f"torch failed on a frame: {error}") from error
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from depth_node.network.errors import ModelError
+from depth_node.network.front import bounded
 from depth_node.network.graph import INPUT, OUTPUT, write_metadata
 from depth_node.network.registry import Entry
 
@@ -101,14 +102,19 @@ class Size:
         return str(self.short) if self.short else f"{self.height}x{self.width}"
 
     def of(self, height: int, width: int, multiple: int) -> tuple[int, int]:
-        """(h, w) of the network for an image of (height, width), as the graph computes it."""
+        """(h, w) of the network for an image of (height, width), as the graph computes it.
+
+        Raises:
+            ModelError: the aspect is kept, and the network would be too large.
+        """
         if not self.short:
             return self.height, self.width
         step = multiple * min(height, width)
-        return (
+        size = (
             round(self.short * height / step) * multiple,
             round(self.short * width / step) * multiple,
         )
+        return bounded((height, width), size)
 
 
 def compose(core: Any, entry: Entry, size: Size, precision: str) -> Any:

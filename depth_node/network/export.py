@@ -11,11 +11,11 @@ from typing import Any
 from depth_node.network.architecture import build_module, traceable
 from depth_node.network.compose import OPSET, PIXELS, RAW, Size
 from depth_node.network.errors import ModelError
+from depth_node.network.front import LARGEST_SIDE
 from depth_node.network.hub import fetch_config
 from depth_node.network.registry import Entry
 from depth_node.network.weights import load_weights, read_checkpoint
 
-_LARGEST_SIDE = 2048
 _TRACED_ASPECT = (3, 4)
 
 
@@ -64,7 +64,7 @@ def export_core(entry: Entry, module: Any, size: Size) -> Any:
     height, width = size.of(*_TRACED_ASPECT, multiple) if dynamic else (size.height, size.width)
     shapes = None
     if dynamic:
-        most = _LARGEST_SIDE // multiple
+        most = LARGEST_SIDE // multiple
         rows, columns = (torch.export.Dim(name, min=2, max=most) for name in ("rows", "columns"))
         shapes = {PIXELS: {2: multiple * rows, 3: multiple * columns}}
     wrapped = traceable(entry, module)

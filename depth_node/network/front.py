@@ -9,6 +9,7 @@ image, with the same result.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -17,12 +18,31 @@ from typing import Any
 import cv2
 import numpy as np
 
+from depth_node.network.errors import ModelError
 from depth_node.network.graph import INPUT
 from depth_node.types import ArrayF32, ImageU8
 
+LARGEST_SIDE = 2048
+"""Largest side of a network whose size follows the image, pixels: what exports are made for. An
+image of 64000x10 would else be 1.6 million pixels wide at the short side of 252, and the node be
+killed for its memory."""
 _SizeOf = Callable[[int, int], tuple[int, int]]
 _COMMUTING_OPS = {"Cast", "Transpose", "Unsqueeze", "Identity", "Add", "Sub", "Mul", "Div"}
 _INTERPOLATIONS = {b"cubic": cv2.INTER_CUBIC, b"linear": cv2.INTER_LINEAR}
+
+
+@dataclass(frozen=True, eq=False)
+class SizePolicy:
+    """How the size that a network runs at follows from the image's.
+
+    Attributes:
+        size_of: (h, w) that the graph resizes an image of (height, width) to, pixels; raises
+            ModelError for an image that `bounded` refuses.
+        follows_image: whether it does at all; else it is fixed.
+    """
+
+    size_of: _SizeOf
+    follows_image: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +53,8 @@ class SplitGraph:
         proto: `onnx.ModelProto`; its input `image` is float32 [h, w, 3] at network resolution with
             values in 0..255.
         fixed_size: (h, w) of the network, or None when it follows the image.
-        size_of: (h, w) that the graph would resize an image of (height, width) to.
+        size_of: (h, w) that the graph would resize an image of (height, width) to; raises
+            ModelError for an image that `bounded` refuses.
         interpolation: OpenCV's name for the graph's interpolation.
     """
 
@@ -43,7 +64,11 @@ class SplitGraph:
     interpolation: int
 
     def resize(self, image: ImageU8) -> ArrayF32:
-        """Resize an HxWx3 uint8 image to float32 hxwx3 (0..255), as the graph would."""
+        """Resize an HxWx3 uint8 image to float32 hxwx3 (0..255), as the graph would.
+
+        Raises:
+            ModelError: the network would be too large for it.
+        """
         h, w = self.size_of(image.shape[0], image.shape[1])
         pixels = image.astype(np.float32)
         if pixels.shape[:2] == (h, w):
@@ -66,13 +91,11 @@ def split_front(proto: Any) -> SplitGraph | None:
     from onnx import NodeProto, TensorProto, helper
 
     chain, resize = _walk_to_resize(proto.graph)
-    if resize is None or len(resize.input) < 4 or not resize.input[3]:
+    interpolation = None if resize is None else _interpolation_of(resize)
+    policy = None if interpolation is None else _size_policy(proto, chain, resize)
+    if interpolation is None or policy is None:
         return None
-    interpolation = _interpolation_of(resize)
-    if interpolation is None:
-        return None
-    size_of, follows_image = _size_policy(proto, chain, resize)
-    fixed = None if follows_image else size_of(480, 640)
+    fixed = None if policy.follows_image else policy.size_of(480, 640)
 
     bypass = helper.make_node("Identity", [resize.input[0]], [resize.output[0]], resize.name)
     nodes: Iterable[NodeProto] = [bypass if n is resize else n for n in proto.graph.node]
@@ -83,7 +106,47 @@ def split_front(proto: Any) -> SplitGraph | None:
         return None  # something else reads the image or its size, and would now read another
     image = helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, [*(fixed or ("h", "w")), 3])
     split = _model_like(proto, nodes, initializers, [image], list(proto.graph.output))
-    return SplitGraph(split, fixed, size_of, interpolation)
+    return SplitGraph(split, fixed, policy.size_of, interpolation)
+
+
+def size_policy(proto: Any) -> SizePolicy | None:
+    """What size a graph resizes images to, also where OpenCV cannot do that for it.
+
+    Args:
+        proto: as for `split_front`.
+
+    Returns:
+        None when the front is not understood up to its resize, or that takes no plain size.
+    """
+    chain, resize = _walk_to_resize(proto.graph)
+    if resize is None:
+        return None
+    with contextlib.suppress(Exception):  # onnx evaluates fewer operators than engines run
+        policy = _size_policy(proto, chain, resize)
+        if policy is not None:
+            with contextlib.suppress(ModelError):  # it works, and refuses this size
+                policy.size_of(480, 640)
+        return policy
+    return None
+
+
+def bounded(image: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
+    """The size of a network that follows the image, unless it is beyond what networks run at.
+
+    Args:
+        image: (height, width) of the image, pixels.
+        size: (h, w) that the network would have for it, pixels.
+
+    Raises:
+        ModelError: a side is 0, or larger than `LARGEST_SIDE`.
+    """
+    if not 0 < min(size) <= max(size) <= LARGEST_SIDE:
+        raise ModelError(
+            f"an image of {image[1]}x{image[0]} would be resized to {size[1]}x{size[0]} for the "
+            f"network (width x height), which takes sides of 1 to {LARGEST_SIDE}; check the "
+            "camera's images, or set model.size to a fixed height x width, as 252x336"
+        )
+    return size
 
 
 def front_nodes(proto: Any) -> list[str]:
@@ -119,27 +182,33 @@ def _walk_to_resize(graph: Any) -> tuple[list[Any], Any]:
         tensor = node.output[0]
 
 
-def _interpolation_of(resize: Any) -> int | None:
+def _attributes(node: Any) -> dict[str, Any]:
     from onnx import helper
 
-    attributes = {item.name: helper.get_attribute_value(item) for item in resize.attribute}
+    return {item.name: helper.get_attribute_value(item) for item in node.attribute}
+
+
+def _interpolation_of(resize: Any) -> int | None:
+    attributes = _attributes(resize)
     plain = (
         attributes.get("coordinate_transformation_mode", b"half_pixel")
         in (b"half_pixel", b"pytorch_half_pixel")
         and not attributes.get("antialias", 0)
         and not attributes.get("exclude_outside", 0)
         and abs(attributes.get("cubic_coeff_a", -0.75) + 0.75) < 1e-6  # OpenCV's constant
-        and attributes.get("keep_aspect_ratio_policy", b"stretch") == b"stretch"
-        and "axes" not in attributes
     )
     return _INTERPOLATIONS.get(attributes.get("mode", b"nearest")) if plain else None
 
 
-def _size_policy(proto: Any, chain: list[Any], resize: Any) -> tuple[_SizeOf, bool]:
-    """How the network's size follows from the image's, and whether it does at all."""
+def _size_policy(proto: Any, chain: list[Any], resize: Any) -> SizePolicy | None:
+    """See `size_policy`; None for a resize by factors, or whose sizes are not the result's."""
     from onnx import TensorProto
     from onnx.reference import ReferenceEvaluator
 
+    attributes = _attributes(resize)
+    stretches = attributes.get("keep_aspect_ratio_policy", b"stretch") == b"stretch"
+    if len(resize.input) < 4 or not resize.input[3] or "axes" in attributes or not stretches:
+        return None
     shape = (5, 7, 3)  # three numbers that tell the axes apart in the resize's layout
     if chain:
         layout = _part(proto, chain[-1].output[0], TensorProto.FLOAT)
@@ -154,9 +223,10 @@ def _size_policy(proto: Any, chain: list[Any], resize: Any) -> tuple[_SizeOf, bo
     def size_of(height: int, width: int) -> tuple[int, int]:
         image = np.zeros((height, width, 3), np.uint8)
         result = evaluator.run(None, {INPUT: image} if follows_image else {})[0]
-        return int(result[rows]), int(result[columns])
+        size = int(result[rows]), int(result[columns])
+        return bounded((height, width), size) if follows_image else size
 
-    return size_of, follows_image
+    return SizePolicy(size_of, follows_image)
 
 
 def _part(proto: Any, output: str, element: int) -> Any:

@@ -18,10 +18,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+import numpy as np
+
 from depth_node.cadence import Cadence
 from depth_node.engines.base import Engine, EngineError
 from depth_node.geometry.depth import MetricConverter
-from depth_node.geometry.rectify import Rectifier, leave_raw
+from depth_node.geometry.rectify import Blinder, Rectifier, leave_raw
 from depth_node.geometry.transforms import RESTART_S
 from depth_node.handover import Line, Place, Slot, worker
 from depth_node.health import Health, Level, apart
@@ -142,6 +144,7 @@ class Pipeline:
         self._health = health
         self._now_ns = now_ns
         self._rectifier = Rectifier()
+        self._blinder = Blinder()
         self._converter = MetricConverter()
         self._last_stamp_ns: int | None = None
         self._cadence = Cadence()
@@ -311,7 +314,7 @@ class Pipeline:
         return self._rectifier.rectify(replace(frame, rectified=False)), self._rectifier.unseen
 
     def _report_distortion(self, camera: CameraModel) -> None:
-        if not camera.D.any():
+        if not replace(camera, R=np.eye(3)).distorted:  # R is no part of the raw image
             self._health.clear("rectify")
             return
         seen = (
@@ -325,7 +328,8 @@ class Pipeline:
         if not self._follow_clock(frame.stamp_ns):
             return "stamp out of order"
         with self._metrics.stage("scale"):
-            estimate = self.estimator.estimate(frame, disparity)
+            seen_disparity = self._blinder.blind(disparity, seen.unseen)
+            estimate = self.estimator.estimate(frame, seen_disparity)
         self.last_estimate = estimate
         depth = None
         metres = self._may_be_metres(estimate.state)

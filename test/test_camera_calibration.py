@@ -222,7 +222,7 @@ def test_a_calibration_of_other_proportions_is_refused(size: tuple[int, int]) ->
         fit_to_size(camera, *size)
 
 
-def test_scaling_is_told_once(tmp_path: Path) -> None:
+def test_scaling_is_told_for_as_long_as_the_images_have_that_size(tmp_path: Path) -> None:
     file = write(tmp_path, saved_by_camera_calibration())
     intrinsics = Intrinsics.from_settings(CameraSettings(calibration=str(file)))
     assert intrinsics.for_size(640, 480) is not None
@@ -231,6 +231,22 @@ def test_scaling_is_told_once(tmp_path: Path) -> None:
     assert first is intrinsics.for_size(1280, 960)
     assert len(intrinsics.notices) == 1
     assert "640x480 is scaled to 1280x960" in intrinsics.notices[0]
+    intrinsics.for_size(640, 480)
+    assert intrinsics.notices == ()
+
+
+def test_a_size_that_the_calibration_does_not_fit_has_no_intrinsics_and_is_told(
+    tmp_path: Path,
+) -> None:
+    file = write(tmp_path, saved_by_camera_calibration())
+    intrinsics = Intrinsics.from_settings(CameraSettings(calibration=str(file)))
+    for _ in range(2):
+        assert intrinsics.fitting(640, 360) is None
+        assert "only relative depth is published; calibrate at 640x360" in intrinsics.notices[0]
+        with pytest.raises(CalibrationError, match="other proportions"):
+            intrinsics.for_size(640, 360)
+    assert intrinsics.fitting(640, 480) is not None
+    assert intrinsics.notices == ()
 
 
 def test_an_assumed_field_of_view_is_marked_and_told() -> None:

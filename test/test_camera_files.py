@@ -194,14 +194,16 @@ def test_a_calibration_is_scaled_to_each_image_of_a_folder(folder: Path, tmp_pat
     cv2.imwrite(str(folder / "img3.png"), grey(48, 48, 3))
     settings = dataclasses.replace(OPENED_ONCE, calibration=str(calibration(tmp_path, 64, 48)))
     camera = Playback(ImageFolder(folder), settings, SteppingClock())
-    widths = []
-    for _ in range(2):
-        widths.append(camera.read().camera.K[0, 0])
-    with pytest.raises(CalibrationError, match="64x48 images and the image is 48x48"):
-        camera.read()
-    widths.append(camera.read().camera.K[0, 0])
-    assert widths == [60.0, 30.0, 120.0]
-    assert sum("is scaled to" in notice for notice in camera.notices) == 2
+    widths, told = [], []
+    for _ in range(4):
+        model = camera.read().camera
+        widths.append(None if model is None else model.K[0, 0])
+        told.append("".join(camera.notices))
+    assert widths == [60.0, 30.0, None, 120.0]
+    assert told[0] == ""
+    assert "is scaled to 32x24" in told[1]
+    assert "64x48 images and the image is 48x48" in told[2]
+    assert "is scaled to 128x96" in told[3]
 
 
 def test_an_unreadable_image_is_skipped_and_told_once(folder: Path) -> None:

@@ -7,11 +7,11 @@ import threading
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 from camera_fakes import PATIENCE_S, FakeCapture, GatedClock, picture
 
 from depth_node.cameras.base import CameraError, EndOfStream
-from depth_node.cameras.calibration import CalibrationError
 from depth_node.cameras.live import Connection, LiveCamera
 from depth_node.parameters import CameraSettings
 
@@ -152,7 +152,9 @@ def test_whatever_a_driver_raises_is_a_loss(error: Exception) -> None:
     bench.camera.close()
 
 
-def test_a_calibration_of_other_proportions_is_an_error_of_each_frame(tmp_path: Path) -> None:
+def test_a_calibration_of_other_proportions_costs_the_intrinsics_and_not_the_frame(
+    tmp_path: Path,
+) -> None:
     file = tmp_path / "square.yaml"
     file.write_text(
         "width: 64\nheight: 64\ndistortion_model: plumb_bob\nd: [0, 0, 0, 0, 0]\n"
@@ -160,9 +162,17 @@ def test_a_calibration_of_other_proportions_is_an_error_of_each_frame(tmp_path: 
     )
     capture = FakeCapture()
     bench = Bench([capture], calibration=str(file))
-    capture.images.put(picture(1))
-    with pytest.raises(CalibrationError, match="64x64 images and the image is 64x48"):
-        bench.camera.read()
+    for _ in range(2):
+        capture.images.put(picture(1))
+        frame = bench.camera.read()
+        assert frame.camera is None
+        assert frame.image.shape == (48, 64, 3)
+        (notice,) = bench.camera.notices
+        assert "64x64 images and the image is 64x48" in notice
+        assert notice.endswith("; calibrate at 64x48 or set the camera to 64x64")
+    capture.images.put(np.zeros((64, 64, 3), np.uint8))
+    assert bench.camera.read().camera is not None
+    assert bench.camera.notices == ()
     capture.images.put(False)
     bench.camera.close()
 

@@ -24,7 +24,7 @@ TIMEOUT_S = 5.0
 class Camera:
     """Gives what a test puts into it; `close` ends a read that waits, unless it hangs."""
 
-    notices = ()
+    notices: tuple[str, ...] = ()
 
     def __init__(self, *, hangs: bool = False) -> None:
         self.next: queue.Queue[int | Exception] = queue.Queue()
@@ -76,6 +76,26 @@ def test_a_stop_is_no_problem_and_the_camera_is_opened_again(
     bench.reader.start(bench.submit)
     second.next.put(2)
     assert bench.stamps.get(timeout=TIMEOUT_S) == 2
+    bench.reader.stop()
+
+
+def test_a_notice_is_an_error_without_intrinsics_and_ends_with_its_cause(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    camera = Camera()
+    camera.notices = ("the calibration is for 64x64; calibrate at 64x48", "no 60 Hz")
+    bench = Bench(monkeypatch, camera)
+    bench.reader.start(bench.submit)
+    camera.next.put(1)
+    assert bench.stamps.get(timeout=TIMEOUT_S) == 1
+    problems = {problem.text: problem.level for problem in bench.health.problems()}
+    assert problems["the calibration is for 64x64; calibrate at 64x48"] is Level.ERROR
+    assert len(problems) == 2
+    camera.notices = ("no 60 Hz",)
+    camera.next.put(2)
+    assert bench.stamps.get(timeout=TIMEOUT_S) == 2
+    (problem,) = bench.health.problems()
+    assert problem.text.startswith("no 60 Hz; ")
     bench.reader.stop()
 
 

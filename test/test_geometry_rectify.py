@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from depth_node.geometry.calibration import checked_camera
-from depth_node.geometry.rectify import Rectifier
-from depth_node.types import CameraModel, Frame
+from depth_node.geometry.rectify import Blinder, Rectifier
+from depth_node.types import CameraModel, Disparity, Frame
 
 WIDTH, HEIGHT = 320, 240
 BLOB_SIGMA_PX = 3.0
@@ -246,3 +246,21 @@ def test_a_bad_calibration_leaves_the_good_one_in_place():
     with pytest.raises(ValueError, match="takes 4 or 5"):
         rectifier.rectify(frame_of(blob(99, 99), camera("plumb_bob", [0.1])))
     np.testing.assert_array_equal(rectifier.rectify(frame_of(blob(99, 99), good)).image, before)
+
+
+def test_disparity_of_what_was_not_seen_is_no_number():
+    rectifier, blinder = Rectifier(), Blinder()
+    wide = camera("plumb_bob", [-0.1, 0, 0, 0, 0], zoom=0.6)
+    rectifier.rectify(frame_of(blob(10, 10), wide))
+    for height, width in ((HEIGHT, WIDTH), (90, 126)):
+        given = Disparity(np.ones((height, width), np.float32))
+        unseen = cv2.resize(rectifier.unseen, (width, height), interpolation=cv2.INTER_NEAREST)
+        for _ in range(2):
+            blinded = blinder.blind(given, rectifier.unseen)
+            np.testing.assert_array_equal(np.isnan(blinded.values), unseen > 0)
+            assert np.all(blinded.values[unseen == 0] == 1.0)
+        assert np.all(given.values == 1.0)
+    other = np.zeros((HEIGHT, WIDTH), np.uint8)
+    other[:, :10] = 255
+    assert np.isnan(blinder.blind(given, other).values).sum() == 90 * round(10 * 126 / WIDTH)
+    assert blinder.blind(given, None) is given

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import configparser
 import os
+import re
 import subprocess
 import sys
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
 import pytest
 
-from depth_node.imports import explain, pip_install
+from depth_node.imports import REQUIRED, explain, pip_install
 
 LIBRARIES = ("onnx>=1.16", "onnxruntime", "opencv-python-headless>=4.5")
 
@@ -56,6 +59,30 @@ def test_what_is_missing_is_installed_by_name_without_leaving_numpy_1(
         assert "opencv" not in command
         assert "openvino" not in command
         assert ("'numpy<2'" in command) == version.startswith("1.")
+
+
+def test_what_is_required_without_any_extra_is_installed_by_name(
+    repo_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setup = configparser.ConfigParser()
+    setup.read(repo_root / "setup.cfg")
+    lines = setup["options"]["install_requires"].split()
+    required = [*lines, *(f'{name}; extra == "cpu"' for name in LIBRARIES)]
+    monkeypatch.setattr(metadata, "requires", lambda _: required)
+    libraries = {re.split("[<>=]", line)[0]: line for line in lines}
+    assert set(REQUIRED.values()) == set(libraries)
+    for module, library in REQUIRED.items():
+        there = {name: "2.2" for name in libraries if name != library}
+        monkeypatch.setattr(metadata, "version", partial(version_of, there))
+        absent = explain(ModuleNotFoundError(name=f"{module}.part"))
+        wanted = libraries[library]
+        assert absent is not None
+        assert absent[1] == f"pip install {repr(wanted) if '>' in wanted else wanted}"
+    # Without a record of what the package requires, its name has to do.
+    monkeypatch.setattr(metadata, "requires", lambda name: version_of({}, name))
+    absent = explain(ModuleNotFoundError(name="yaml"))
+    assert absent is not None
+    assert absent[1] == "pip install PyYAML"
 
 
 def test_ros_is_sourced_or_installed_from_the_checkout(monkeypatch: pytest.MonkeyPatch) -> None:

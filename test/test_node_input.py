@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -28,7 +29,9 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_msgs.msg import Header
 from test_node_outputs import HEIGHT, NEAR, SCALE, WIDTH, camera_info, frame, scene
 
-from depth_node.ros.image_topic import is_rectified
+from depth_node.health import Health
+from depth_node.parameters import CameraSettings
+from depth_node.ros.image_topic import ImageTopic
 from depth_node.ros.images import image_message
 
 pytestmark = pytest.mark.ros
@@ -250,20 +253,23 @@ def test_camera_info_beside_the_image_is_followed_for_good() -> None:
         assert {followed() for _ in range(6)} == {"/front/camera_info"}
 
 
-@pytest.mark.parametrize(
-    ("name", "rectified"),
-    [
-        ("/left/image_rect", True),
-        ("/left/image_rect_color", True),
-        ("/rgb/imageRectified", True),
-        ("/camera/rect0/compressed", True),
-        ("/rect/image_raw", False),
-        ("/camera/image_direct", False),
-        ("/camera/corrected", False),
-    ],
-)
-def test_a_topic_is_rectified_where_a_word_of_its_name_says_so(name: str, rectified: bool) -> None:
-    assert is_rectified(name) == rectified
+def test_a_calibration_of_other_proportions_costs_the_metres_of_those_images(
+    graph: Graph, tmp_path: Path
+) -> None:
+    file = tmp_path / "wide.yaml"
+    file.write_text(
+        "width: 64\nheight: 36\ndistortion_model: plumb_bob\nd: [0, 0, 0, 0, 0]\n"
+        "k: [60, 0, 32, 0, 60, 18, 0, 0, 1]\n"
+    )
+    health = Health()
+    topic = ImageTopic(graph.node, CameraSettings(calibration=str(file)), health)
+    header = Header(frame_id="camera_optical_frame")
+    for (width, height), level in (((64, 48), 2), ((128, 72), 1), ((64, 36), 0), ((64, 48), 2)):
+        camera = topic._camera_for(header, width, height)
+        assert (camera is None) == (level == 2)
+        assert [problem.level for problem in health.problems()] == [level] * bool(level)
+    (problem,) = health.problems()
+    assert "only relative depth is published; calibrate at 64x48" in problem.text
 
 
 def test_a_rectified_image_is_not_rectified_again_however_it_is_sent() -> None:

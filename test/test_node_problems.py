@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 
 pytest.importorskip("rclpy")
@@ -20,9 +21,13 @@ from ros_graph import CameraDriver, Graph, private_graph, taken_after
 from sensor_msgs.msg import Image, PointCloud2
 from test_node_outputs import HEIGHT, WIDTH, camera_info, frame, scene
 
+import depth_node.ros.node
+from depth_node.domain import private_domain
 from depth_node.metrics import Metrics
 from depth_node.parameters import Settings
+from depth_node.ros.node import FAILURE, SUCCESS, DepthNode
 from depth_node.ros.outputs import TOPICS, Outputs
+from depth_node.types import Disparity, ImageU8
 
 pytestmark = pytest.mark.ros
 CALIBRATION = f"""
@@ -153,6 +158,60 @@ def test_that_a_calibration_is_scaled_to_the_images_is_said(graph: Graph, tmp_pa
         assert report.level == 1
         images.wait(1)
     camera.close()
+
+
+class Unclosable:
+    """An engine that cannot be closed the first time."""
+
+    name, model, device, precision = "unclosable", "none", "test", "fp32"
+    closed = 0
+
+    def infer(self, image: ImageU8) -> Disparity:
+        return Disparity(np.zeros((2, 2), np.float32))
+
+    def close(self) -> None:
+        self.closed += 1
+        raise RuntimeError("the device is gone")
+
+
+@pytest.fixture
+def own_node(monkeypatch: pytest.MonkeyPatch) -> Iterator[DepthNode]:
+    """A node of this process, which a test configures."""
+    monkeypatch.setattr(depth_node.ros.node, "load_engine", lambda *_: Unclosable())
+    context = Context()
+    with private_domain() as domain:
+        rclpy.init(context=context, domain_id=domain, args=[])
+        node = DepthNode(context=context)
+        yield node
+        node.destroy_node()
+        context.try_shutdown()
+
+
+@pytest.mark.parametrize(
+    ("failing", "said"), [("_engine", "the device is gone"), ("_source", "it does not stop")]
+)
+def test_what_fails_to_close_keeps_nothing_else_open_and_is_not_used_again(
+    own_node: DepthNode, monkeypatch: pytest.MonkeyPatch, failing: str, said: str
+) -> None:
+    def stop() -> None:
+        raise OSError("it does not stop")
+
+    entities = set(own_node._managed_entities)
+    assert own_node.trigger_configure() is SUCCESS
+    assert own_node._engine is not None
+    engine = own_node._engine.shared.engine
+    if failing == "_source":
+        monkeypatch.setattr(own_node._source, "stop", stop)
+    assert own_node.trigger_cleanup() is FAILURE
+    assert engine.closed == 1
+    assert own_node._managed_entities == entities
+    (problem,) = own_node.health.problems()
+    assert said in problem.text
+    assert own_node.trigger_activate() is FAILURE
+    (problem,) = own_node.health.problems()
+    assert "clean up and configure the node" in problem.text
+    assert own_node.trigger_cleanup() is SUCCESS
+    assert own_node.health.problems() == []
 
 
 def test_what_a_node_has_published_with_is_gone_when_it_is_cleaned_up() -> None:

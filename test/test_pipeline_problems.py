@@ -171,3 +171,21 @@ def test_a_topic_that_is_rectified_keeps_its_projection_without_rectification() 
     assert depth is not None
     np.testing.assert_array_equal(depth.camera.K, RAW.P[:, :3])
     assert bench.health.problems() == []
+
+
+FISHEYE = CameraModel(64, 48, RAW.K, D=np.zeros(4), distortion_model="equidistant")
+"""Zeros, and yet no pinhole: r = f theta."""
+TURNED = CameraModel(64, 48, RAW.K, R=RAW.R, P=RAW.P)
+
+
+@pytest.mark.parametrize(("camera", "distorts"), [(FISHEYE, True), (TURNED, False)])
+def test_without_rectification_what_is_no_pinhole_is_said(
+    camera: CameraModel, distorts: bool
+) -> None:
+    bench = Bench(camera__rectify="off")
+    bench.engine.gate.release()
+    bench.submit(50, camera)
+    bench.sink.wait(1)
+    bench.pipeline.stop()
+    problems = [problem.text for problem in bench.health.problems()]
+    assert ["the lens distorts" in text for text in problems] == [True] * distorts

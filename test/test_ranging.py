@@ -40,6 +40,7 @@ S = 1_000_000_000
 LATER_NS = 3 * S
 AHEAD = f"0 0 0 {scene.FORWARD}"
 CAMERA = CameraModel.pinhole(64, 48, 60.0, 60.0, 31.5, 23.5)
+TURNED = Offset(du=0.1, gain=0.9)
 
 
 @pytest.fixture(scope="module")
@@ -242,7 +243,65 @@ def test_a_frame_that_outlives_the_sensors_reports_nothing(node: Node) -> None:
     assert "nobody publishes" in give(inputs, frame_now(LATER_NS))
     inputs.stop()
     assert give(inputs, frame_now(LATER_NS)) == ""
-    turned = Offset(du=0.1, gain=0.9)
-    assert turned.described(1.0)
-    inputs.compare_extrinsics(CAMERA, {"lidar": turned})
+    assert TURNED.described(1.0)
+    inputs.compare_extrinsics(CAMERA, {"lidar": TURNED})
     assert inputs._health.problems() == []
+
+
+def told(inputs: ScaleInputs) -> list[str]:
+    return [problem.text for problem in inputs._health.problems()]
+
+
+def test_extrinsics_are_judged_only_of_sensors_that_measure_and_while_that_is_wanted(
+    inputs: ScaleInputs,
+) -> None:
+    inputs.settings = settings_with(lidar__enabled=True, scan__enabled=True)
+    inputs.compare_extrinsics(CAMERA, {"lidar": TURNED, "scan": TURNED})
+    assert len(told(inputs)) == 2
+    inputs.compare_extrinsics(CAMERA, {"scan": TURNED})  # the LiDAR has stopped
+    (problem,) = told(inputs)
+    assert problem.startswith("scan: its points fit the picture better")
+    assert "set scale.align to false" in problem
+    inputs.settings = settings_with(lidar__enabled=True, scan__enabled=True, scale__align=False)
+    assert told(inputs) == []
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"scale__source": "none", "lidar__enabled": True},
+        {"scale__source": "fixed", "scale__fixed_scale": 1.0, "lidar__enabled": True},
+        {"ground__enabled": True, "ground__direction": "fixed", "ground__height_m": 1.0},
+        {},
+    ],
+)
+def test_a_contradiction_ends_where_nothing_is_left_to_contradict(
+    inputs: ScaleInputs, values: dict[str, Any]
+) -> None:
+    inputs.settings = settings_with(lidar__enabled=True, landmarks__enabled=True)
+    inputs.tell_contradiction("landmarks")
+    assert "contradict" in told(inputs)[0]
+    inputs.look()
+    assert "contradict" in told(inputs)[0]
+    inputs.settings = settings_with(**values)
+    assert told(inputs) == []
+
+
+class Endless:
+    """TF that puts every frame where float32 has no number."""
+
+    def lookup(self, target: str, source: str, stamp_ns: int, timeout_s: float = 0.0) -> Any:
+        return from_xyz_rpy(1e39, 0, 0, 0, 0, 0)
+
+
+def test_a_sensor_that_is_nowhere_is_named_and_costs_no_frame(node: Node) -> None:
+    inputs = ScaleInputs(node, settings_with(lidar__enabled=True), Health(), Endless)
+    inputs.start()
+    lidar = next(sensor for sensor in inputs._sensors if sensor.name == "lidar")
+    lidar._history.add(scene.lidar(10 * S))
+    problem = give(inputs, frame_now())  # at once: what is heard already does not get better
+    assert problem.startswith("lidar: /lidar/points is said to come from [")
+    assert "e+39, 0.0, 0.0]" in problem
+    assert "correct lidar.extrinsics" in problem
+    assert lidar.refused == {"transform invalid": 1}
+    inputs.stop()

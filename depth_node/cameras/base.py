@@ -24,9 +24,10 @@ class Camera(Protocol):
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """What the user must be told, each once: an assumed field of view, a size not granted.
+        """What the user must be told: an assumed field of view, a size that was not granted.
 
-        The tuple may grow while the camera runs; its texts are not errors, frames keep coming.
+        After each frame it is what holds for that one. Its texts are not errors, frames keep
+        coming.
         """
         ...
 

@@ -124,7 +124,7 @@ class LiveCamera:
             image=image,
             stamp_ns=item.stamp_ns,
             frame_id=self._frame_id,
-            camera=self._intrinsics.for_size(width, height),
+            camera=self._intrinsics.fitting(width, height),
             received_ns=item.received_ns,
         )
 

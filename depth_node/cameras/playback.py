@@ -119,7 +119,7 @@ class Playback:
             image=image,
             stamp_ns=stamp_ns,
             frame_id=self._frame_id,
-            camera=self._intrinsics.for_size(width, height),
+            camera=self._intrinsics.fitting(width, height),
             received_ns=self._clock.monotonic_ns(),
         )
 

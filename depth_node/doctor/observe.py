@@ -32,15 +32,15 @@ from depth_node.doctor.observation import (
     Observation,
     Question,
 )
-from depth_node.ros.image_topic import camera_info_beside, image_offers
-from depth_node.ros.qos import input_qos, offered_reliability
+from depth_node.ros.image_topic import camera_info_beside, image_offer
+from depth_node.ros.qos import input_qos
 
 SETTLE_S = 5.0
 """How long to wait for the depth node before listening. Discovery takes half a second, or more than
 three when the first announcement of a node's name is lost (measured: 1 in 3 on two busy cores)."""
 LOOK_PERIOD_S = 0.25
 """How often the graph is asked who is there."""
-IMAGE_CLASSES = dict(zip(IMAGE_TYPES, (Image, CompressedImage), strict=True))
+_TYPES = dict(zip((Image, CompressedImage), IMAGE_TYPES, strict=True))
 _ASKED = ("camera.source", "camera.calibration", "camera.transport")
 
 
@@ -240,22 +240,16 @@ class _Observer:
         if seen.image_topic is None or seen.info_topic is None:
             return
         transport = seen.parameters.get("camera.transport", "auto")
-        for topic, compressed in image_offers(seen.image_topic, transport):
-            kind = IMAGE_TYPES[compressed]
-            publishers = self._publishers(topic, kind)
-            if publishers:
-                seen.image_topic, seen.image_type = topic, kind
-                if self._subscribe(IMAGE_CLASSES[kind], topic, offered_reliability(publishers)):
-                    seen.images = Arrivals()
-                break
-        if self._publishers(seen.info_topic, INFO_TYPE) and self._subscribe(
+        offer = image_offer(self._node, seen.image_topic, transport)
+        if offer is not None:
+            seen.image_topic, seen.image_type = offer.topic, _TYPES[offer.kind]
+            if self._subscribe(offer.kind, offer.topic, offer.reliability):
+                seen.images = Arrivals()
+        endpoints = self._node.get_publishers_info_by_topic(seen.info_topic)
+        if any(endpoint.topic_type == INFO_TYPE for endpoint in endpoints) and self._subscribe(
             CameraInfo, seen.info_topic, ReliabilityPolicy.BEST_EFFORT
         ):
             seen.infos = Arrivals()
-
-    def _publishers(self, topic: str, kind: str) -> list[TopicEndpointInfo]:
-        endpoints = self._node.get_publishers_info_by_topic(topic)
-        return [endpoint for endpoint in endpoints if endpoint.topic_type == kind]
 
     def _subscribe(self, kind: type[Any], topic: str, reliability: ReliabilityPolicy) -> bool:
         """Listen to the image or its CameraInfo; true when that is a new subscription."""

@@ -30,6 +30,9 @@ MAX_NAME = 255
 """Characters of a frame's name; ROS 2 allows its topics as many."""
 MAX_STAMPS = 2000
 """Transforms kept of one frame: all of the horizon at 200 Hz, the newest of them above that."""
+FARTHEST_M = 1e8
+"""Longest translation along an axis. From a robot to REP 105's `earth` it is 6.4e6 m, to the origin
+of its UTM zone up to 1e7 m; what is longer is garbage, of which float32 may have no number."""
 _NAMED = 20  # frames that a message lists
 _UNIT_TOLERANCE = 1e-3
 _NS = 1_000_000_000
@@ -87,6 +90,11 @@ class Transforms(Protocol):
             TransformError: it is not to be had, for the reason in `fault`.
         """
         ...
+
+
+def in_reach(translation: ArrayF64) -> bool:
+    """Whether a translation (3,) in metres is finite and at most `FARTHEST_M` along each axis."""
+    return bool((np.abs(translation) <= FARTHEST_M).all())  # false of NaN
 
 
 def rigid(translation: ArrayF64, rotation: Rotation) -> ArrayF64:
@@ -192,7 +200,7 @@ class TransformBuffer:
             parent: name of the parent's frame; a leading slash is ignored.
             child: name of the child's frame.
             stamp_ns: when it held, nanoseconds.
-            translation: (3,) metres.
+            translation: (3,) metres, at most `FARTHEST_M` along each axis.
             quaternion: (4,) x, y, z, w of length 1.
             static: whether it came from /tf_static.
 
@@ -213,11 +221,12 @@ class TransformBuffer:
             raise TransformError(Fault.INVALID, f"{what} has an empty frame; correct its publisher")
         numbers = (*translation, *quaternion)
         length = math.hypot(*quaternion)
-        if not np.isfinite(numbers).all() or abs(length - 1.0) > _UNIT_TOLERANCE:
+        unit = abs(length - 1.0) <= _UNIT_TOLERANCE  # false of NaN
+        if not unit or not in_reach(translation):
             raise TransformError(
                 Fault.INVALID,
-                f"{what} has the numbers {[float(n) for n in numbers]}; expected finite ones and a "
-                "quaternion of length 1: correct its publisher",
+                f"{what} has the numbers {[float(n) for n in numbers]}; expected metres up to "
+                f"{FARTHEST_M:g} and a quaternion of length 1: correct its publisher",
             )
         pose = (np.array(translation, np.float64), np.array(quaternion, np.float64) / length)
         with self._news:

@@ -40,6 +40,7 @@ class CameraReader:
         self._camera: Camera = open_camera(settings)
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
+        self._told: set[str] = set()  # the notices of the last frame
 
     def describe(self) -> str:
         """The camera in words."""
@@ -104,7 +105,11 @@ class CameraReader:
     def _report_notices(self, camera: Camera, frame: Frame) -> None:
         """Say loudly what the metres rest on, and what the camera did not grant."""
         level = Level.ERROR if frame.camera is None else Level.WARN
-        for notice in camera.notices:
+        notices = camera.notices
+        for gone in self._told - set(notices):
+            self._health.clear(f"notice {gone}")
+        self._told = set(notices)
+        for notice in notices:
             self._health.report(f"notice {notice}", level, *apart(notice, _NOTICE_CURE))
 
 

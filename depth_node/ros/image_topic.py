@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rclpy.clock import Clock, ClockType
@@ -13,7 +13,7 @@ from rclpy.node import Node
 from rclpy.qos import ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from depth_node.cameras.calibration import CalibrationError, read_calibration
+from depth_node.cameras.calibration import read_calibration
 from depth_node.cameras.intrinsics import Intrinsics
 from depth_node.health import Health, Level, apart
 from depth_node.parameters import CameraSettings
@@ -37,17 +37,42 @@ _RELIABILITIES = {
 }
 
 
-def image_offers(topic: str, transport: str) -> list[tuple[str, bool]]:
-    """(topic, whether it is compressed) in the order in which the node takes what is published.
+@dataclass(frozen=True)
+class ImageOffer:
+    """How an image is published, and so how it is subscribed to.
+
+    Attributes:
+        topic: where.
+        kind: `Image` or `CompressedImage`.
+        reliability: the strongest that all who publish it can serve.
+    """
+
+    topic: str
+    kind: type[Any]
+    reliability: ReliabilityPolicy
+
+
+def image_offer(node: Node, topic: str, transport: str = "auto") -> ImageOffer | None:
+    """What is published of an image topic now: raw images before compressed ones.
 
     Args:
+        node: the node that asks the graph.
         topic: the resolved image topic.
         transport: the parameter `camera.transport`.
+
+    Returns:
+        None where nobody publishes it as an image.
     """
-    offers = [(topic, False)] if transport in ("auto", "raw") else []
+    taken: list[tuple[str, type[Any]]] = [(topic, Image)] if transport in ("auto", "raw") else []
     if transport in ("auto", "compressed"):
-        offers += [(topic, True), (f"{topic}/compressed", True)]
-    return offers
+        taken += [(topic, CompressedImage), (f"{topic}/compressed", CompressedImage)]
+    for name, kind in taken:
+        wanted = f"sensor_msgs/msg/{kind.__name__}"
+        endpoints = node.get_publishers_info_by_topic(name)
+        publishers = [endpoint for endpoint in endpoints if endpoint.topic_type == wanted]
+        if publishers:
+            return ImageOffer(name, kind, offered_reliability(publishers))
+    return None
 
 
 def image_base(topic: str) -> str:
@@ -67,15 +92,6 @@ def is_rectified(topic: str) -> bool:
 def camera_info_beside(topic: str) -> str:
     """The neighbour of an image topic, raw or compressed, on which its CameraInfo is published."""
     return image_base(topic).rpartition("/")[0] + "/camera_info"
-
-
-@dataclass(frozen=True)
-class _Choice:
-    """What to subscribe to."""
-
-    topic: str
-    compressed: bool
-    reliability: ReliabilityPolicy
 
 
 class ImageTopic:
@@ -103,7 +119,7 @@ class ImageTopic:
         self._infos = CameraInfoCache(self.info_topic, health)
         self._already_rectified = is_rectified(self.topic)
         self._submit: Callable[[Callable[[], Frame]], None] | None = None
-        self._choice: _Choice | None = None
+        self._choice: ImageOffer | None = None
         self._subscription: Any = None
         self._info_subscription: Any = None
         self._timer: Any = None
@@ -127,7 +143,7 @@ class ImageTopic:
         """The camera in words."""
         how = "waiting for a publisher"
         if self._choice is not None:
-            kind = "compressed" if self._choice.compressed else "raw"
+            kind = "raw" if self._choice.kind is Image else "compressed"
             how = f"{kind}, {self._choice.reliability.name.lower()}"
         return f"topic {self.topic} ({how}), calibration from {self.info_topic}"
 
@@ -175,10 +191,7 @@ class ImageTopic:
             if self._subscription is not None:
                 self._node.destroy_subscription(self._subscription)
             self._subscription = self._node.create_subscription(
-                CompressedImage if choice.compressed else Image,
-                choice.topic,
-                self._on_image,
-                input_qos(choice.reliability),
+                choice.kind, choice.topic, self._on_image, input_qos(choice.reliability)
             )
             self._choice = choice
             self._last_image_s = time.monotonic()  # it has only now had a chance to be heard
@@ -189,18 +202,10 @@ class ImageTopic:
             self._follow_info()  # half a second after the image: the neighbour had its chance
         self._report_silence(published=choice is not None)
 
-    def _choose(self) -> _Choice | None:
-        for topic, compressed in image_offers(self.topic, self._settings.transport):
-            wanted = "CompressedImage" if compressed else "Image"
-            publishers = [
-                info
-                for info in self._node.get_publishers_info_by_topic(topic)
-                if info.topic_type == f"sensor_msgs/msg/{wanted}"
-            ]
-            if publishers:
-                fixed = _RELIABILITIES.get(self._settings.reliability)
-                return _Choice(topic, compressed, fixed or offered_reliability(publishers))
-        return None
+    def _choose(self) -> ImageOffer | None:
+        offer = image_offer(self._node, self.topic, self._settings.transport)
+        fixed = _RELIABILITIES.get(self._settings.reliability)
+        return replace(offer, reliability=fixed) if offer and fixed else offer
 
     def _follow_info(self) -> None:
         """Take CameraInfo from the first of its topics that is published, the neighbour for good.
@@ -269,16 +274,10 @@ class ImageTopic:
             self._health.clear("frame_id")
         if self._fixed is None:
             return self._infos.camera_for(header, width, height)
-        try:
-            camera = self._fixed.for_size(width, height)
-        except CalibrationError as error:
-            seen, cure = apart(str(error), _SCALED_CURE)
-            seen = f"camera.calibration: {seen}, only relative depth is published"
-            self._health.report("camera_info", Level.ERROR, seen, cure)
-            return None
-        if self._fixed.notices:
-            notice = apart(self._fixed.notices[-1], _SCALED_CURE)
-            self._health.report("camera_info", Level.WARN, *notice)
-        else:
+        camera = self._fixed.fitting(width, height)
+        if not self._fixed.notices:
             self._health.clear("camera_info")
+        for notice in self._fixed.notices:
+            level = Level.ERROR if camera is None else Level.WARN
+            self._health.report("camera_info", level, *apart(notice, _SCALED_CURE))
         return camera

@@ -21,6 +21,7 @@ from depth_node.health import Health, Level, apart
 from depth_node.metrics import Metrics
 from depth_node.parameters import ParameterError, Settings
 from depth_node.pipeline import Pipeline
+from depth_node.release import run_all
 from depth_node.ros.camera_reader import CameraReader
 from depth_node.ros.image_topic import ImageTopic
 from depth_node.ros.logs import forward_logs
@@ -186,8 +187,8 @@ class DepthNode(LifecycleNode):
     def _activate(self) -> None:
         if self._engine is None:
             raise EngineError(
-                "the engine had not returned from its last frame when the node was deactivated; "
-                "clean up and configure the node"
+                "the engine had not returned from its last frame when the node was deactivated, or "
+                "cleaning up failed; clean up and configure the node"
             )
         assert self._source is not None
         assert self._outputs is not None
@@ -208,25 +209,31 @@ class DepthNode(LifecycleNode):
 
     def _halt(self, *, hurry: bool = False) -> None:
         """Stop frames, and with them all that tells what is wrong and that it is well again."""
+        steps: list[Callable[[], None]] = []
         if self._source is not None:
-            self._source.stop()
-        if self._pipeline is not None and not self._pipeline.stop(hurry=hurry):
-            _log.warning("the engine is still busy with a frame; it is left to finish by itself")
-            if self._engine is not None:
-                self._engine.abandon()
-            self._engine = None  # closing it under the running call would crash the process
-        self._pipeline = None
+            steps.append(self._source.stop)
+        steps.append(lambda: self._stop_pipeline(hurry=hurry))
         if self._scale_inputs is not None:  # after the pipeline, whose last frame still asks them
-            self._scale_inputs.stop()
-        self.health.forget(but=_PROBLEMS_OF_THE_NODE)
+            steps.append(self._scale_inputs.stop)
+        run_all(*steps, lambda: self.health.forget(but=_PROBLEMS_OF_THE_NODE))
+
+    def _stop_pipeline(self, *, hurry: bool) -> None:
+        pipeline, self._pipeline = self._pipeline, None
+        if pipeline is None or pipeline.stop(hurry=hurry):
+            return
+        _log.warning("the engine is still busy with a frame; it is left to finish by itself")
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.abandon()  # closing it under the running call would crash the process
 
     def _release(self, *, hurry: bool = False) -> None:
-        self._halt(hurry=hurry)
-        if self._outputs is not None:
-            self._outputs.close()
-        if self._engine is not None:
-            self._engine.close()
+        run_all(lambda: self._halt(hurry=hurry), self._close)
+
+    def _close(self) -> None:
+        """Close what is held; what fails at it is not kept: half of it may be gone."""
+        held = [part for part in (self._outputs, self._engine) if part is not None]
         self._outputs = self._engine = self._source = self._scale_inputs = None
+        run_all(*(part.close for part in held))
 
     def _apply(self, settings: Settings) -> None:
         """Let changed dynamic parameters take effect with the next frame."""

@@ -10,7 +10,15 @@ from typing import Any
 from rclpy.node import Node
 from sensor_msgs.msg import Image, LaserScan, PointCloud2, Range
 
-from depth_node.geometry.transforms import Transforms, from_xyz_rpy, inverse
+from depth_node.geometry.transforms import (
+    FARTHEST_M,
+    Fault,
+    TransformError,
+    Transforms,
+    from_xyz_rpy,
+    in_reach,
+    inverse,
+)
 from depth_node.ros.followed_topic import FollowedTopic
 from depth_node.ros.history import History, Message
 from depth_node.ros.sparse import Measured, depth_from_image, located, mounting, read, still
@@ -107,7 +115,8 @@ class RangingSensor:
         Raises:
             SensorError: there is nothing near the frame in time, or nothing in its picture.
             ConversionError: the message cannot be right.
-            TransformError: TF does not connect sensor and camera.
+            TransformError: TF does not connect sensor and camera, or the sensor is said to be where
+                nothing can be.
         """
         message = self._nearest(frame, scale.max_age_s)
         if message is None:
@@ -174,11 +183,19 @@ class RangingSensor:
         if fixed is None:
             measured, where, self.moved = located(measured, frame, transforms, scale.odometry_frame)
             self._read = (message, measured)
+        else:
+            where, self.moved = from_xyz_rpy(*fixed), False
+        if not in_reach(where[:3, 3]):
+            raise TransformError(
+                Fault.INVALID,
+                f"{self.topic.topic} is said to come from {where[:3, 3].tolist()}, seen from the "
+                f"camera, expected metres up to {FARTHEST_M:g}; correct {self.name}.extrinsics, or "
+                "what publishes the transform",
+            )
+        if fixed is None:
             self._follow_mounting(
                 mounting(frame, measured.frame_id, transforms) if self.moved else where
             )
-        else:
-            where, self.moved = from_xyz_rpy(*fixed), False
         if message is self._handed_out and not self.moved:
             return None
         points = project(

@@ -11,7 +11,7 @@ from typing import Any
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 
-from depth_node.geometry.transforms import TransformError, Transforms
+from depth_node.geometry.transforms import Fault, TransformError, Transforms
 from depth_node.health import Health, Level, apart
 from depth_node.parameters import Settings
 from depth_node.ros.followed_topic import SILENCE_S
@@ -111,7 +111,11 @@ class ScaleInputs:
             else:
                 sensor.close()
                 self._health.clear(sensor.name)
+            if sensor.name not in wanted or not settings.scale.align:
                 self._health.clear(f"{sensor.name} extrinsics")
+        # There may be no estimator any more that would tell of its end.
+        if not any(sensor.name in wanted for sensor in self._sensors):
+            self._health.clear("contradiction")
         if "ground" in wanted and settings.ground.direction == "imu":
             self._ground.imu.look()
         else:
@@ -147,7 +151,7 @@ class ScaleInputs:
             except SensorError as error:
                 self._refuse(sensor, error.why, error)
             except TransformError as error:
-                if not self._too_early_for_tf(frame):
+                if not self._may_come(error, frame):
                     self._refuse(sensor, f"transform {error.fault.value}", error)
             except ConversionError as error:
                 self._refuse(sensor, "unreadable", error)
@@ -157,17 +161,24 @@ class ScaleInputs:
                     estimator.add(points)
 
     def compare_extrinsics(self, camera: CameraModel, offsets: Mapping[str, Offset]) -> None:
-        """Say which sensor's points fit the picture better elsewhere, for the doctor to find."""
+        """Say which sensor's points fit the picture better elsewhere, for the doctor to find.
+
+        Args:
+            camera: the rectified camera.
+            offsets: of each sensor that measured the frame and is judged; of others nothing is
+                said any more.
+        """
         focal_widths = camera.intrinsics[0] / camera.width
-        for source, offset in offsets.items():
-            topic = f"{source} extrinsics"
-            where = offset.described(focal_widths)
+        for sensor in self._sensors:
+            topic = f"{sensor.name} extrinsics"
+            offset = offsets.get(sensor.name)
+            where = "" if offset is None else offset.described(focal_widths)
             if not where:
                 self._health.clear(topic)
                 continue
             self._warn(
                 topic,
-                f"{source}: its points fit the picture better when they are {where}",
+                f"{sensor.name}: its points fit the picture better when they are {where}",
                 "calibrate its extrinsics, or set scale.align to false if they are right",
             )
 
@@ -184,7 +195,9 @@ class ScaleInputs:
             "contradiction",
             f"{contradicted}: its depths contradict those of the other sensors by a factor of 1.4 "
             "or more, and it is left out",
-            "check its extrinsics and its unit; a map of monocular SLAM has no scale",
+            "check ground.height_m and ground.direction; a table is no ground"
+            if contradicted == "ground"
+            else "check its extrinsics and its unit; a map of monocular SLAM has no scale",
         )
 
     def _ground_reference(self, frame: Frame) -> GroundReference | None:
@@ -194,7 +207,7 @@ class ScaleInputs:
                 frame, settings.ground, self._transforms, settings.scale.max_age_s
             )
         except (ConversionError, TransformError) as error:
-            if not (isinstance(error, TransformError) and self._too_early_for_tf(frame)):
+            if not (isinstance(error, TransformError) and self._may_come(error, frame)):
                 self._report("ground", error)
             return None
         self._health.clear("ground")
@@ -216,8 +229,10 @@ class ScaleInputs:
             if self._running:
                 self._health.report(topic, Level.WARN, seen, cure)
 
-    def _too_early_for_tf(self, frame: Frame) -> bool:
-        """Whether transforms that are published may still be unheard."""
+    def _may_come(self, error: TransformError, frame: Frame) -> bool:
+        """Whether what TF lacks may be published, and not heard yet."""
+        if error.fault is Fault.INVALID:  # heard, or given as numbers
+            return False
         since_ns = self._listens_since_ns
         return since_ns is None or frame.received_ns < since_ns + SILENCE_S * 1e9
 

@@ -10,13 +10,13 @@ import rclpy
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import CompressedImage
 
 from depth_node.cameras.base import CameraError
 from depth_node.ros.compressed_image import decode_compressed
-from depth_node.ros.image_topic import image_offers
+from depth_node.ros.image_topic import image_offer
 from depth_node.ros.images import decode_image
-from depth_node.ros.qos import input_qos, offered_reliability
+from depth_node.ros.qos import input_qos
 from depth_node.ros.wire import ConversionError
 from depth_node.types import ImageU8
 
@@ -81,18 +81,12 @@ class _Taker:
         return images
 
     def _subscribed(self) -> bool:
-        for topic, compressed in image_offers(self._topic, "auto"):
-            kind = CompressedImage if compressed else Image
-            publishers = [
-                info
-                for info in self._node.get_publishers_info_by_topic(topic)
-                if info.topic_type == f"sensor_msgs/msg/{kind.__name__}"
-            ]
-            if publishers:
-                qos = input_qos(offered_reliability(publishers), depth=1)
-                self._node.create_subscription(kind, topic, self._keep, qos)
-                return True
-        return False
+        offer = image_offer(self._node, self._topic)
+        if offer is None:
+            return False
+        qos = input_qos(offer.reliability, depth=1)
+        self._node.create_subscription(offer.kind, offer.topic, self._keep, qos)
+        return True
 
     def _keep(self, msg: Any) -> None:
         self._newest = msg

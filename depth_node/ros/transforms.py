@@ -17,11 +17,13 @@ from scipy.spatial.transform import Rotation
 
 from depth_node.geometry.transforms import (
     CURES,
+    FARTHEST_M,
     MAX_NAME,
     Fault,
     TransformBuffer,
     TransformError,
     Transforms,
+    in_reach,
     rigid,
 )
 from depth_node.health import concise
@@ -119,13 +121,20 @@ class Tf2Transforms:
         """
         target, source = target.lstrip("/"), source.lstrip("/")
         tf2 = self._tf2
+        # Early in simulated time a look back ends before 0, which is no time to rclpy; and 0 is the
+        # latest one to tf2. What is static holds at any time, all else is too old at the first.
+        at = Time(nanoseconds=max(stamp_ns, 1))
         try:
-            found = self._buffer.lookup_transform(
-                target, source, Time(nanoseconds=stamp_ns), Duration(seconds=timeout_s)
-            )
+            found = self._buffer.lookup_transform(target, source, at, Duration(seconds=timeout_s))
         except tf2.TransformException as error:
             raise self._explained(target, source, error) from error
         translation, quaternion = _numbers(found.transform)
+        if not in_reach(translation):  # tf2 refuses NaN only
+            raise TransformError(
+                Fault.INVALID,
+                f"transform {target!r} -> {source!r} has the translation {translation.tolist()}, "
+                f"expected metres up to {FARTHEST_M:g}; {CURES[Fault.INVALID]}",
+            )
         return rigid(translation, Rotation.from_quat(quaternion))
 
     def _explained(self, target: str, source: str, error: Exception) -> TransformError:

@@ -1,6 +1,6 @@
 """Measure the GPU engines on Depth Anything V2 Small, on any NVIDIA GPU.
 
-    python bench/gpu.py --json > bench/results/gpu.json
+    python bench/gpu.py --json > bench/gpu.json
 
 Random weights: speed does not depend on them. Host to host is from a 640x480 uint8 frame in host
 memory to float32 disparity in host memory, by the clock; network time is that of the CUDA graph

@@ -23,12 +23,18 @@ EXTRAS: dict[str, str] = {
     "rich": "demo",
     "rosbags": "bag",
     "safetensors": "hub",
-    "scipy": "cpu",
     "sensor_msgs": "ros",
     "torch": "export",
     "transformers": "export",
 }
 """Module to the pip extra that brings it."""
+REQUIRED: dict[str, str] = {
+    "numpy": "numpy",
+    "scipy": "scipy",
+    "tqdm": "tqdm",
+    "yaml": "PyYAML",
+}
+"""Module to the library that brings it, of those that are required without any extra."""
 
 _PACKAGE = Path(__file__).parent
 _FEW = 6
@@ -45,7 +51,7 @@ def explain(error: ImportError) -> tuple[str, str] | None:
     """
     name = (error.name or "").partition(".")[0]
     if isinstance(error, ModuleNotFoundError):
-        return _absent(error.name or "", EXTRAS[name]) if name in EXTRAS else None
+        return _absent(error.name or "") if name in EXTRAS or name in REQUIRED else None
     if name == "depth_node":
         return None
     said = next(iter(str(error).strip().splitlines()), "no reason is given")
@@ -65,23 +71,34 @@ def pip_install(extra: str) -> str:
     It names the libraries, not the extra: an index does not know this package. A distribution's
     OpenCV and cv_bridge that are built for NumPy 1 do not load with NumPy 2, so 1 is kept.
     """
-    wanted = [_quoted(library) for library in _libraries(extra) if not _installed(library)]
-    keep = ["'numpy<2'"] if _numpy_version().startswith("1.") else []
-    command = " ".join(["pip install", *(wanted or [f"'.[{extra}]'"]), *keep])
+    wanted = _missing(extra)
+    command = _command(wanted or [f".[{extra}]"])
     if any("torch" in library for library in wanted):
         command += " (without a GPU, PyTorch's CPU wheels first)"
     return command if wanted else f"{command} in the source checkout"
 
 
-def _libraries(extra: str) -> list[str]:
-    """The requirements of an extra, such as `onnx>=1.16`; none for those that are long lists."""
+def _command(wanted: list[str]) -> str:
+    keep = ["numpy<2"] if _numpy_version().startswith("1.") else []
+    return " ".join(["pip install", *map(_quoted, [*wanted, *keep])])
+
+
+def _missing(extra: str = "") -> list[str]:
+    """The requirements of an extra, or of the package without any, that are not installed.
+
+    Such as `onnx>=1.16`; none of an extra that is a long list, or where pip has no record.
+    """
     try:
         required = metadata.requires("depth_node") or []
     except metadata.PackageNotFoundError:
         return []
     split = (line.partition(";") for line in required)
-    found = [name.strip() for name, _, marker in split if f'extra == "{extra}"' in marker]
-    return found if len(found) <= _FEW else []
+    found = [
+        name.strip()
+        for name, _, marker in split
+        if (f'extra == "{extra}"' in marker if extra else "extra" not in marker)
+    ]
+    return [library for library in found if not _installed(library)] if len(found) <= _FEW else []
 
 
 def _installed(library: str) -> bool:
@@ -97,8 +114,12 @@ def _quoted(library: str) -> str:
     return f"'{library}'" if re.search(r"[<>\[]", library) else library
 
 
-def _absent(module: str, extra: str) -> tuple[str, str]:
+def _absent(module: str) -> tuple[str, str]:
     seen = f"the Python module {module} is not installed"
+    name = module.partition(".")[0]
+    if name in REQUIRED:
+        return seen, _command(_missing() or [REQUIRED[name]])
+    extra = EXTRAS[name]
     if extra == "ros":
         return seen, f"source the setup.bash of a ROS 2 installation, or {pip_install(extra)}"
     return seen, pip_install(extra)

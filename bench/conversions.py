@@ -74,7 +74,7 @@ def scene() -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
 def random_cloud(height: int, width: int) -> Cloud:
     """An organised cloud of x, y, z, rgb."""
     data = np.random.default_rng(1).random((height, width, 4), np.float32)
-    return Cloud(data, stamp_ns=0, frame_id="camera_optical_frame")
+    return Cloud(data)
 
 
 def run(repeats: int) -> dict[str, dict[str, float]]:

@@ -135,7 +135,7 @@ def run_lidar(scene: Scene) -> None:
         rclpy.spin_once(node)
     node.destroy_subscription(subscription)
     disparity = np.frombuffer(seen[0].data, np.float32).reshape(seen[0].height, seen[0].width)
-    cloud = Cloud(_points(scene, disparity), 0, "lidar_link")
+    cloud = Cloud(_points(scene, disparity))
     msg = cloud_message(cloud, Header())
     clouds = node.create_publisher(PointCloud2, LIDAR, 2)
     due = time.monotonic()

@@ -84,7 +84,7 @@ def lidar(
 
 def cloud(stamp_ns: int, points: NDArray[Any], frame_id: str) -> PointCloud2:
     """A cloud of (n, 3) points as they are."""
-    packed = Cloud(np.ascontiguousarray(points, np.float32), stamp_ns, frame_id)
+    packed = Cloud(np.ascontiguousarray(points, np.float32))
     return stamped(cloud_message(packed, Header()), stamp_ns, frame_id)
 
 

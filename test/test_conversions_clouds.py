@@ -233,7 +233,7 @@ def test_a_published_cloud_is_what_rviz_and_nav2_expect(rgb, organised):
     if organised:
         points[1] = np.nan
     header = Header(frame_id="optical")
-    msg = cloud_message(Cloud(data, stamp_ns=0, frame_id="optical"), header)
+    msg = cloud_message(Cloud(data), header)
     assert msg.header is header
     assert (msg.width, msg.height) == (width, height)
     step = 4 * channels
@@ -253,6 +253,6 @@ def test_a_published_cloud_is_what_rviz_and_nav2_expect(rgb, organised):
 
 def test_sigma_is_a_field_of_its_own_after_the_colour():
     data = np.ones((6, 5), np.float32)
-    msg = cloud_message(Cloud(data, 0, "optical", has_sigma=True), Header())
+    msg = cloud_message(Cloud(data, has_sigma=True), Header())
     assert [(field.name, field.offset) for field in msg.fields][3:] == [("rgb", 12), ("sigma", 16)]
     assert msg.point_step == 20

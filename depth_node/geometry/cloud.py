@@ -20,15 +20,11 @@ class Cloud:
         data: float32, contiguous, metres: HxWxC organised like the image, NaN where there is no
             point, or NxC without invalid points. C is 3 (x, y, z), one more with the packed
             colour of rviz and PCL (the bits of the integer 0x00RRGGBB), and one more with sigma.
-        stamp_ns: copied from the depth.
-        frame_id: copied from the depth.
         has_sigma: whether the last value of each point is the standard deviation of its depth,
             metres.
     """
 
     data: ArrayF32
-    stamp_ns: int
-    frame_id: str
     has_sigma: bool = False
 
     @property
@@ -112,7 +108,7 @@ class CloudPacker:
             xyz = np.stack([plane.ravel().take(valid) for plane in planes[:3]])
             kept = valid[first_of_each_voxel(xyz, settings.voxel_m)]
             data = data.reshape(-1, data.shape[-1])[kept]
-        return Cloud(data, depth.stamp_ns, depth.frame_id, has_sigma=sigma is not None)
+        return Cloud(data, has_sigma=sigma is not None)
 
     def _prepare(self, depth: MetricDepth, step: int, shape: tuple[int, ...]) -> None:
         key = (depth.camera.intrinsics, step, shape)

@@ -80,6 +80,11 @@ class Line:
         """A place for one thread, which waits in line whenever it enters it."""
         return Place(self)
 
+    @property
+    def busy(self) -> bool:
+        """Whether anybody waits for a turn."""
+        return bool(self._waiting)
+
     def enter(self, place: Place) -> None:
         """Wait for the turn of a place, or until it is closed."""
         with self._changed:
@@ -128,6 +133,11 @@ class Place:
         trace: TracebackType | None,
     ) -> None:
         self._line.leave(self)
+
+    @property
+    def awaited(self) -> bool:
+        """Whether somebody waits for this turn to end."""
+        return self._line.busy
 
     def close(self) -> None:
         """Wait for no further turn, and end the waiting for one."""

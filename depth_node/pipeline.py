@@ -209,7 +209,12 @@ class Pipeline:
                     self._guard(self._see, self._freshest(captured).decode)
 
     def _freshest(self, captured: _Captured) -> _Captured:
-        """This frame, or the next one where that makes the result fresher by more than it waits."""
+        """This frame, or the next one where that makes the result fresher by more than it waits.
+
+        Where other cameras wait for the engine it is this one: their frames age meanwhile.
+        """
+        if self._place.awaited:
+            return captured
         period_s = self._cadence.period_s
         age_s = time.monotonic() - captured.arrived_s
         wait_s = min(WAIT_SHARE * self._inference_s, period_s)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +17,6 @@ from depth_node.engines import shared as shared_engine
 from depth_node.engines.base import EngineError
 from depth_node.engines.selftest import check, golden_frames
 from depth_node.engines.shared import EnginePool
-from depth_node.handover import Line
 from depth_node.health import Health
 from depth_node.metrics import Metrics
 from depth_node.parameters import Settings
@@ -275,48 +274,6 @@ def test_an_engine_whose_batches_differ_fails_its_self_test(mixed: bool, passes:
     assert check(engine, expected).passed is passes
 
 
-def test_those_who_take_turns_again_and_again_get_equally_many() -> None:
-    line, turns, inside, first = Line(), Counter(), [], [None]
-    end, begun = threading.Event(), threading.Barrier(3)
-
-    def take_turns(name: int) -> None:
-        place = line.join()
-        begun.wait(TIMEOUT_S)
-        while not end.is_set():
-            with place:
-                inside.append(name)
-                assert len(inside) == 1
-                assert first[0] in (None, place), "who waited longest was overtaken"
-                turns[name] += 1
-                time.sleep(0.0005)
-                first[0] = line._waiting[0] if line._waiting else None
-                inside.pop()
-                if sum(turns.values()) >= 600:
-                    end.set()
-
-    with ThreadPoolExecutor(3) as threads:
-        for future in [threads.submit(take_turns, name) for name in range(3)]:
-            future.result(10 * TIMEOUT_S)  # of 600 turns
-    assert min(turns.values()) > 0.4 * max(turns.values()), turns
-
-
-def test_a_closed_place_waits_no_longer_and_takes_nobodys_turn() -> None:
-    line = Line()
-    holder, waiter, last = line.join(), line.join(), line.join()
-    with holder, ThreadPoolExecutor(2) as threads:
-        entered = threads.submit(waiter.__enter__)
-        wait_until(lambda: len(line._waiting) == 1)
-        waiter.close()
-        entered.result(TIMEOUT_S)
-        assert not waiter.served
-        waiting = threads.submit(last.__enter__)
-        waiter.__exit__(None, None, None)
-        assert not waiting.done()
-        holder.__exit__(None, None, None)
-        waiting.result(TIMEOUT_S)
-        assert last.served
-
-
 class Camera:
     """A pipeline on a share of the engine."""
 
@@ -371,6 +328,25 @@ def test_a_camera_whose_turn_comes_gives_its_newest_frame(
     rear.sink.wait(1)
     assert engine.entered == [1, 13]
     assert rear.metrics.snapshot().dropped == {"newer frame arrived": 2}
+
+
+def test_no_camera_waits_for_a_fresher_frame_while_others_wait_for_the_engine(
+    engine: GatedEngine, cameras: list[Camera], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    front, rear = cameras
+    front.submit(1)
+    engine.wait_entered(1)
+    pipeline, waits = front.pipeline, []
+    almost_due = SimpleNamespace(arrived_s=time.monotonic() - 9.9)
+    monkeypatch.setattr(pipeline, "_inference_s", 100.0)
+    monkeypatch.setattr(pipeline, "_cadence", SimpleNamespace(period_s=10.0))
+    monkeypatch.setattr(pipeline, "_newer", lambda _, wait_s: waits.append(wait_s))
+    pipeline._freshest(almost_due)
+    assert waits == [10.0]
+    rear.submit(2)
+    wait_until(lambda: len(in_line(front)) == 1)
+    assert pipeline._freshest(almost_due) is almost_due
+    assert waits == [10.0]
 
 
 def in_line(camera: Camera) -> Sized:

@@ -89,6 +89,12 @@ def test_unreadable_files_are_named(files, tmp_path):
         load_scene(disparity, tmp_path / "missing.png", 256.0)
 
 
+@pytest.mark.parametrize("scale", [0.0, -256.0, float("nan"), float("inf")])
+def test_a_scale_that_gives_no_metres_is_refused(files, scale):
+    with pytest.raises(EvaluationError, match=r"--truth-scale is .*positive number"):
+        load_scene(*files, scale)
+
+
 def test_what_was_not_measured_is_no_truth(files, tmp_path):
     """65535 was taken for a wall at 65.5 m, which `eval depth` never did."""
     disparity, truth = files

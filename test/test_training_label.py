@@ -198,7 +198,7 @@ def test_a_folder_that_cannot_be_used_says_why(folder, tmp_path):
     with pytest.raises(label.LabelError, match="run: depth-node label"):
         pack_folder(FolderConfig(str(folder), 0.5), (64, 48), tmp_path)
     run(str(folder), "--model", "student")
-    with pytest.raises(label.LabelError, match="16-bit grey PNG"):
+    with pytest.raises(label.LabelError, match="a depth image has one channel"):
         pack_folder(FolderConfig(str(folder), 0.5, depth=str(folder)), (64, 48), tmp_path)
     with pytest.raises(label.LabelError, match=r"0\.png is missing; each labelled image"):
         pack_folder(FolderConfig(str(folder), 0.5, depth=str(tmp_path)), (64, 48), tmp_path)

@@ -98,6 +98,11 @@ def load_scene(disparity: Path, truth: Path, truth_scale: float) -> Scene:
     Raises:
         EvaluationError: a file is missing or does not hold what it should.
     """
+    if not 0.0 < truth_scale < np.inf:
+        raise EvaluationError(
+            f"--truth-scale is {truth_scale:g}; it must be the positive number of stored units in "
+            "a metre, 256 for KITTI"
+        )
     values = _load_disparity(disparity)
     depth = read_depth(truth, truth_scale)
     depth[~np.isfinite(depth)] = 0.0

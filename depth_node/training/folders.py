@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from depth_node.cameras.folder import decode_image
+from depth_node.evaluation.depth import EvaluationError
+from depth_node.evaluation.recording import read_depth
 from depth_node.training.frames import Floats, drop_left_overs, write_shard
 from depth_node.training.label import FOLDER, LabelError, images_of, label_path, read_label
 
@@ -159,10 +161,14 @@ def _depth_path(config: FolderConfig, image: Path) -> Path:
 
 
 def _measured(path: Path, config: FolderConfig) -> Floats:
-    """Measured depth as HxW float32 in 1/m, NaN where nothing was measured."""
-    depth = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if depth is None or depth.ndim != 2 or depth.dtype != np.uint16:
-        raise LabelError(f"{path} is not a 16-bit grey PNG; each image needs its measured depth")
-    known = (depth > 0) & (depth < np.iinfo(np.uint16).max)
+    """Measured depth as HxW float32 in 1/m, NaN where nothing was measured.
+
+    Raises:
+        LabelError: it is no depth image.
+    """
+    try:
+        depth = read_depth(path, config.per_metre)
+    except EvaluationError as error:
+        raise LabelError(str(error)) from error
     with np.errstate(divide="ignore"):
-        return np.where(known, config.per_metre / depth, np.nan).astype(np.float32)
+        return np.where(depth > 0.0, np.float32(1.0) / depth, np.float32(np.nan))

@@ -101,6 +101,19 @@ def test_an_engine_in_a_home_that_may_only_be_read_is_loaded(cache, monkeypatch)
     assert cache.load(SIGNATURE) == b"compiled"
 
 
+def test_what_a_read_only_home_keeps_is_not_loaded_again_after_it_was_refused(
+    cache, lines, monkeypatch
+):
+    def read_only(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    cache.store(SIGNATURE, b"compiled")
+    monkeypatch.setattr(Path, "unlink", read_only)
+    cache.forget(SIGNATURE)
+    assert cache.get_or_build(SIGNATURE, lambda: b"compiled again") == b"compiled again"
+    assert "cannot be deleted: Read-only file system" in lines[0]
+
+
 def test_engines_without_a_verdict_are_listed_and_foreign_files_are_not(cache):
     cache.store(SIGNATURE, b"compiled")
     tested = {**SIGNATURE, "shape": "720x1280x3"}

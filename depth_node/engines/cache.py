@@ -75,6 +75,8 @@ class EngineCache:
     def load(self, signature: Signature) -> bytes | None:
         """The compiled engine of this signature, or None when there is none to be trusted."""
         path = self._path(signature)
+        if key_of(signature) in self._not_kept:
+            return None
         try:
             data = _read_own(path)
             header, payload = _unpack(data)
@@ -204,9 +206,13 @@ class EngineCache:
         self._prune(signature)
 
     def forget(self, signature: Signature) -> None:
-        """Delete an engine and its verdict."""
+        """Delete an engine and its verdict; what cannot be deleted is not loaded again."""
         for path in (self._path(signature), self._verdict_path(signature)):
-            path.unlink(missing_ok=True)
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:  # a home that may only be read
+                self._not_kept.add(key_of(signature))
+                self.log(f"{path} cannot be deleted: {error.strerror}")
         shutil.rmtree(self._files(signature), ignore_errors=True)
 
     def entries(self) -> list[Cached]:

@@ -7,6 +7,7 @@ import contextlib
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -99,18 +100,18 @@ def run_camera(scene: Scene) -> None:
     images = node.create_publisher(Image, IMAGE, QoSProfile(depth=2))
     infos = node.create_publisher(CameraInfo, INFO, QoSProfile(depth=2))
     image, info = camera_messages(scene.width, scene.height)
-    sent = 0
-    with contextlib.suppress(KeyboardInterrupt):
-        while not images.get_subscription_count():
-            time.sleep(0.05)
-        due = time.monotonic()
-        while True:
-            due += 1.0 / scene.rate_hz
-            time.sleep(max(0.0, due - time.monotonic()))
-            image.header.stamp = info.header.stamp = node.get_clock().now().to_msg()
-            infos.publish(info)
-            images.publish(image)
-            sent += 1
+    sent, ended = 0, threading.Event()
+    # Not by an exception: it might come between an image that is sent and its being counted.
+    signal.signal(signal.SIGINT, lambda *_: ended.set())
+    while not images.get_subscription_count() and not ended.wait(0.05):
+        pass
+    due = time.monotonic() + 1.0 / scene.rate_hz
+    while not ended.wait(max(0.0, due - time.monotonic())):
+        image.header.stamp = info.header.stamp = node.get_clock().now().to_msg()
+        infos.publish(info)
+        images.publish(image)
+        sent += 1
+        due += 1.0 / scene.rate_hz
     print(sent, flush=True)
 
 

@@ -11,6 +11,8 @@ BENCHES ?= conversions geometry world_edges overhead latency cameras
 SETUP := sh scripts/setup_venv.sh
 STAMP := .stamp
 SOURCES := setup.cfg setup.py pyproject.toml scripts/setup_venv.sh
+# Each of the hundreds of processes of the tests would compile this package anew.
+unexport PYTHONDONTWRITEBYTECODE
 # A child of another environment must not inherit what the ROS wheels export for themselves.
 unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
 unexport PYTHONPATH

@@ -26,7 +26,5 @@ fi
 echo "Installing depth_node[$extras] into $folder (the first time this loads a few hundred MB)"
 # pip's wish for a newer pip and the like is noise here; its errors are not.
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
-# Compiling all modules of all packages takes longer than loading them; Python compiles what it uses.
-install() { "$folder/bin/pip" install --quiet --no-compile "$@"; }
-[ -z "$requirement" ] || install "$requirement"
-install --editable ".[$extras]"
+[ -z "$requirement" ] || "$folder/bin/pip" install --quiet "$requirement"
+"$folder/bin/pip" install --quiet --editable ".[$extras]"

@@ -34,6 +34,19 @@ def shared_data() -> Path:
     return folder
 
 
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that keeps compiled engines, graphs and the registry out of the user's cache."""
+    monkeypatch.setenv("DEPTH_NODE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def lines() -> list[str]:
+    """What was logged, for tests that give `lines.append` as the log."""
+    return []
+
+
 @pytest.fixture(scope="module")
 def graph() -> Iterator[Graph]:
     """A ROS graph that the tests of one module share.

@@ -22,19 +22,9 @@ from depth_node.network.errors import ModelError
 from depth_node.parameters import ModelSettings
 from depth_node.types import Disparity
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 SIGNATURE = {"graph": "abc", "runtime": "1.0", "precision": "fp32"}
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Keep compiled engines out of the user's cache."""
-    monkeypatch.setenv("DEPTH_NODE_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
-@pytest.fixture
-def lines() -> list[str]:
-    return []
 
 
 @pytest.fixture

@@ -14,11 +14,9 @@ from onnx_stubs import save_stub
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Keep everything out of the user's cache."""
-    monkeypatch.setenv("DEPTH_NODE_CACHE", str(tmp_path / "cache"))
+def own_hub(own_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep everything out of the user's caches."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    return tmp_path / "cache"
 
 
 @pytest.fixture

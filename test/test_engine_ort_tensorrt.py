@@ -103,11 +103,6 @@ def path(tmp_path: Path) -> Path:
     return save_stub(tmp_path / "net.onnx", size=None)
 
 
-@pytest.fixture
-def lines() -> list[str]:
-    return []
-
-
 def opened(path: Path, lines: list[str]) -> OnnxRuntimeTensorRt:
     cache = EngineCache(log=lines.append)
     self_test = SelfTest(cache, lambda: read_graph(path), lambda graph: OnnxRuntimeCpu(graph, 1))

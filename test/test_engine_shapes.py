@@ -21,6 +21,8 @@ pytest.importorskip("onnxruntime")
 pytest.importorskip("openvino")
 from onnx_stubs import save_stub
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 LARGE_BYTES = 1 << 30
 """Of a graph so large that two shapes are kept."""
 
@@ -217,22 +219,10 @@ def test_a_test_that_could_not_be_run_is_run_again():
     assert shapes.tested == [1, 1]
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Keep compiled engines out of the user's cache."""
-    monkeypatch.setenv("DEPTH_NODE_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
 @pytest.fixture
 def network(tmp_path: Path) -> Path:
     """A network whose size follows the image's."""
     return save_stub(tmp_path / "net.onnx", size=None)
-
-
-@pytest.fixture
-def lines() -> list[str]:
-    return []
 
 
 def load(network: Path, lines: list[str], engine: str = "openvino"):

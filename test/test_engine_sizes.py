@@ -22,6 +22,8 @@ onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("openvino")
 from onnx_stubs import save_stub, stub_model
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 MEAN = "mean = ReduceMean <axes = [1]> (pixels)"
 WRONG_AT_120_ROWS = f"""{MEAN}  sides = Shape (pixels)
     at = Constant <value = int64 {{2}}> ()  rows = Gather (sides, at)
@@ -32,18 +34,6 @@ READS_THE_SIZE = f"""{MEAN}  count = Size (image)
     few = Constant <value = int64 {{NUMBER}}> ()  same = Equal (count, few)
     again = Cast <to = 1> (same)  more = Mul (mean, again)  raw = Add (mean, more)"""
 """The front is not understood, as something else reads the image."""
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Keep compiled engines out of the user's cache."""
-    monkeypatch.setenv("DEPTH_NODE_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
-@pytest.fixture
-def lines() -> list[str]:
-    return []
 
 
 @pytest.fixture

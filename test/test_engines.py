@@ -25,14 +25,9 @@ onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("openvino")
 from onnx_stubs import save_stub, stub_model
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 ENGINES = ("openvino", "onnxruntime")
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Keep compiled engines out of the user's cache."""
-    monkeypatch.setenv("DEPTH_NODE_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
 
 
 @pytest.fixture

@@ -24,15 +24,10 @@ onnxruntime = pytest.importorskip("onnxruntime")
 from onnx import parser
 from onnx_stubs import save_stub, stub_model
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 RELATIVE = Entry("net", "Apache-2.0", "relative", "disparity", "net.pth")
 METRIC = Entry("net", "Apache-2.0", "metric", "depth", "net.pth", max_depth_m=20.0)
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Keep graphs and registry entries out of the user's cache."""
-    monkeypatch.setenv("DEPTH_NODE_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
 
 
 def core(body: str = "raw = ReduceMean <axes = [1], keepdims = 0> (pixels)", opset: int = 13):

@@ -321,6 +321,9 @@ def install(
     return module
 
 
-def load_api(path: Path) -> dict[str, dict[str, str]]:
-    """Read one version's API."""
+def load_api(repo_root: Path, version: str) -> dict[str, dict[str, str]]:
+    """Read one version's API; skips the test where it is not: it is not part of the repository."""
+    path = repo_root.parent / "shared" / "tensorrt_api" / f"{version}.json"
+    if not path.is_file():
+        pytest.skip("the official API as data is not on this machine (../shared/tensorrt_api)")
     return json.loads(path.read_text(encoding="utf-8"))

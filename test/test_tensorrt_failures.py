@@ -25,13 +25,10 @@ def cuda() -> CudaRuntime:
 
 
 @pytest.fixture
-def trt(cuda, repo_root, monkeypatch, tmp_path):
+def trt(cuda, repo_root, monkeypatch, own_cache):
     """The fake libraries in place of the real ones, and a cache of the test's own."""
-    path = repo_root.parent / "shared" / "tensorrt_api" / f"{VERSIONS[0]}.json"
-    if not path.is_file():
-        pytest.skip("the official API as data is not on this machine (../shared/tensorrt_api)")
-    monkeypatch.setenv("DEPTH_NODE_CACHE", str(tmp_path / "cache"))
-    return fake.install(fake.load_api(path), VERSIONS[0], cuda, monkeypatch)
+    api = fake.load_api(repo_root, VERSIONS[0])
+    return fake.install(api, VERSIONS[0], cuda, monkeypatch)
 
 
 def failing(
